@@ -1,0 +1,61 @@
+# Each target sets up what it needs. PYTHON names the interpreter (3.11 or newer) to set up with.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCE := _build/source
+# The book has a local AWS of its own: yours, if one runs, is left alone.
+ALONE := BYOC_HOME=$(CURDIR)/_build/byoc
+
+.PHONY: book test lab notebooks lint lock setup clean
+
+## book: execute every notebook on the local AWS and render the pages
+book: setup
+	@rm -rf $(SOURCE) _build/html
+	@mkdir -p $(SOURCE)
+	@cp -R _config.yml _toc.yml book container infra $(SOURCE)/
+	$(ALONE) $(BIN)/byoc run --output $(SOURCE)/notebooks >/dev/null
+	@$(BIN)/python -m byoc.notebooks $(SOURCE)/notebooks/*.ipynb
+	$(BIN)/jupyter-book build $(SOURCE) --path-output . -W -n --keep-going --quiet
+	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
+
+## test: run every test
+test: setup
+	$(BIN)/pytest
+
+## lab: JupyterLab on the notebooks, with your local AWS up
+lab: setup
+	$(BIN)/byoc up
+	$(BIN)/jupyter lab notebooks
+
+## notebooks: execute the notebooks and keep their outputs, for a commit
+notebooks: setup
+	$(ALONE) $(BIN)/byoc run --output _build/notebooks >/dev/null
+	$(BIN)/python -m byoc.notebooks _build/notebooks/*.ipynb
+	cp _build/notebooks/*.ipynb notebooks/
+
+## lint: what the tests also check
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+## lock: write requirements.txt anew from pyproject.toml (needs the network)
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+		--no-header --no-annotate pyproject.toml -o requirements.txt
+
+## setup: the environment of the book in .venv, and the container's own in the cache
+setup: .venv/.complete
+	@$(BIN)/python -m byoc.engines.environment container/requirements.txt
+
+.venv/.complete: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"byoc needs Python 3.11 or newer: run make PYTHON=/path/to/python3.12")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+## clean: remove what the other targets made
+clean:
+	-test ! -x $(BIN)/byoc || $(ALONE) $(BIN)/byoc down 2>/dev/null
+	rm -rf .venv _build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,195 @@
+"""Find everything that carries the project's tag, delete it in the right order, prove it.
+
+Training jobs are records that AWS keeps and never bills: they can't be deleted and are left out.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from byoc.connect import Connection
+
+TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"  # one group for all jobs of the account
+ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that exists: the service and kind as AWS names them, and its name."""
+
+    service: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.service:15} {self.kind:16} {self.name}"
+
+
+def inventory(aws: Connection) -> list[Item]:
+    """Everything of the project in this account and region, in the order of deletion."""
+    return [item for list_items, _ in _KINDS for item in list_items(aws)]
+
+
+def delete_all(aws: Connection) -> Iterator[Item]:
+    """Delete everything of the project, and yield each item when it is gone.
+
+    May be interrupted and repeated at any point: what is gone is not in the inventory any more.
+    """
+    for list_items, delete in _KINDS:
+        for item in list_items(aws):
+            delete(item)
+            yield item
+
+
+def _tagged(arn: str, aws: Connection) -> bool:
+    tags = boto3.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
+    return {"Key": "project", "Value": aws.project} in tags
+
+
+def _sagemaker(operation: str, kind: str) -> Callable[[Connection], list[Item]]:
+    def list_items(aws: Connection) -> list[Item]:
+        pages = boto3.client("sagemaker").get_paginator(operation).paginate()
+        found = [row for page in pages for row in page[f"{kind}s"]]
+        own = [row for row in found if _tagged(row[f"{kind}Arn"], aws)]
+        return [Item("sagemaker", kind, row[f"{kind}Name"]) for row in own]
+
+    return list_items
+
+
+def _delete_endpoint(item: Item) -> None:
+    sagemaker = boto3.client("sagemaker")
+    sagemaker.delete_endpoint(EndpointName=item.name)
+    waiter = sagemaker.get_waiter("endpoint_deleted")
+    waiter.wait(EndpointName=item.name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
+
+
+def _delete_endpoint_config(item: Item) -> None:
+    boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName=item.name)
+
+
+def _delete_model(item: Item) -> None:
+    boto3.client("sagemaker").delete_model(ModelName=item.name)
+
+
+def _running_jobs(aws: Connection) -> list[Item]:
+    """Jobs that still run and bill; completed ones are records."""
+    pages = boto3.client("sagemaker").get_paginator("list_training_jobs")
+    items = []
+    for status in ("InProgress", "Stopping"):
+        for page in pages.paginate(StatusEquals=status, NameContains=aws.project):
+            for row in page["TrainingJobSummaries"]:
+                if _tagged(row["TrainingJobArn"], aws):
+                    items.append(Item("sagemaker", "TrainingJob", row["TrainingJobName"]))
+    return items
+
+
+def _stop_job(item: Item) -> None:
+    sagemaker = boto3.client("sagemaker")
+    try:
+        sagemaker.stop_training_job(TrainingJobName=item.name)
+    except ClientError:
+        pass  # it ended by itself
+    waiter = sagemaker.get_waiter("training_job_completed_or_stopped")
+    waiter.wait(TrainingJobName=item.name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
+
+
+def _repositories(aws: Connection) -> list[Item]:
+    ecr = boto3.client("ecr")
+    found = [
+        r
+        for page in ecr.get_paginator("describe_repositories").paginate()
+        for r in page["repositories"]
+    ]
+    own = []
+    for repository in found:
+        tags = ecr.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"]
+        if {"Key": "project", "Value": aws.project} in tags:
+            own.append(Item("ecr", "Repository", repository["repositoryName"]))
+    return own
+
+
+def _delete_repository(item: Item) -> None:
+    boto3.client("ecr").delete_repository(repositoryName=item.name, force=True)
+
+
+def _objects(aws: Connection) -> list[Item]:
+    """The bucket counts as one item of its objects while it holds any."""
+    s3 = boto3.client("s3")
+    try:
+        listed = s3.list_objects_v2(Bucket=aws.bucket, MaxKeys=1)
+    except ClientError:
+        return []
+    return [Item("s3", "Objects", aws.bucket)] if listed.get("KeyCount") else []
+
+
+def _empty_bucket(item: Item) -> None:
+    boto3.resource("s3").Bucket(item.name).objects.all().delete()
+
+
+def _stacks(aws: Connection) -> list[Item]:
+    cloudformation = boto3.client("cloudformation")
+    pages = cloudformation.get_paginator("describe_stacks").paginate()
+    stacks = [stack for page in pages for stack in page["Stacks"]]
+    own = {"Key": "project", "Value": aws.project}
+    return [
+        Item("cloudformation", "Stack", stack["StackName"])
+        for stack in stacks
+        if own in stack.get("Tags", []) and stack["StackStatus"] != "DELETE_COMPLETE"
+    ]
+
+
+def _delete_stack(item: Item) -> None:
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.delete_stack(StackName=item.name)
+    waiter = cloudformation.get_waiter("stack_delete_complete")
+    waiter.wait(StackName=item.name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
+
+
+def _log_groups(aws: Connection) -> list[Item]:
+    """Log groups of the project's endpoints, known by their names: they carry no tag."""
+    pages = boto3.client("logs").get_paginator("describe_log_groups")
+    prefix = f"{ENDPOINT_LOGS}{aws.project}"
+    found = [
+        g["logGroupName"] for p in pages.paginate(logGroupNamePrefix=prefix) for g in p["logGroups"]
+    ]
+    own = [name for name in found if name == prefix or name.startswith(f"{prefix}-")]
+    return [Item("logs", "LogGroup", name) for name in own]
+
+
+def _delete_log_group(item: Item) -> None:
+    boto3.client("logs").delete_log_group(logGroupName=item.name)
+
+
+def _log_streams(aws: Connection) -> list[Item]:
+    """Streams of the project's jobs in the group that all jobs of the account share."""
+    logs = boto3.client("logs")
+    try:
+        pages = logs.get_paginator("describe_log_streams").paginate(
+            logGroupName=TRAINING_LOGS, logStreamNamePrefix=f"{aws.project}-"
+        )
+        return [
+            Item("logs", "LogStream", s["logStreamName"]) for p in pages for s in p["logStreams"]
+        ]
+    except ClientError:
+        return []
+
+
+def _delete_log_stream(item: Item) -> None:
+    boto3.client("logs").delete_log_stream(logGroupName=TRAINING_LOGS, logStreamName=item.name)
+
+
+Lister = Callable[[Connection], list[Item]]
+_KINDS: list[tuple[Lister, Callable[[Item], Any]]] = [
+    (_running_jobs, _stop_job),
+    (_sagemaker("list_endpoints", "Endpoint"), _delete_endpoint),
+    (_sagemaker("list_endpoint_configs", "EndpointConfig"), _delete_endpoint_config),
+    (_sagemaker("list_models", "Model"), _delete_model),
+    (_repositories, _delete_repository),
+    (_objects, _empty_bucket),
+    (_stacks, _delete_stack),
+    (_log_groups, _delete_log_group),
+    (_log_streams, _delete_log_stream),
+]

@@ -1,0 +1,135 @@
+"""What every engine can do: build a folder into an image, push it, run one of its programs."""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import urllib3
+
+from byoc.optml import OptML
+
+SERVING_PORT = 8080  # where the platform asks, unless SAGEMAKER_BIND_TO_PORT says otherwise
+PING_TIMEOUT = 2.0  # seconds for one /ping. Source: Developer Guide, your-algorithms-inference-code
+MULTIPLE_PORTS_LABEL = "com.amazonaws.sagemaker.capabilities.accept-bind-to-port"
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built image: `tag` as asked for, `id` the digest of its configuration, `size` in bytes."""
+
+    tag: str
+    id: str
+    size: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Container(ABC):
+    """One running program of an image. Leaving its `with` block stops it."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.log: list[str] = []
+        self._more = threading.Condition()
+        self._ended = False
+
+    @abstractmethod
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs; 128 + n after signal n, as engines report it."""
+
+    @abstractmethod
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; returns the exit code, raises TimeoutError after `timeout` seconds."""
+
+    @abstractmethod
+    def stop(self, grace: float = 10.0) -> int:
+        """SIGTERM, after `grace` seconds SIGKILL, to all that still runs; returns the exit code."""
+
+    def lines(self) -> Iterator[str]:
+        """Standard output and error, line by line as they are written, until the program ends."""
+        position = 0
+        while True:
+            with self._more:
+                while len(self.log) == position and not self._ended:
+                    self._more.wait()
+                fresh = self.log[position:]
+                if not fresh:
+                    return
+            position += len(fresh)
+            yield from fresh
+
+    def ping(self) -> int | None:
+        """The status of one `GET /ping`, or None when nothing answered within two seconds."""
+        try:
+            with urllib3.PoolManager(retries=False, timeout=PING_TIMEOUT) as http:
+                return http.request("GET", f"{self.url}/ping").status
+        except urllib3.exceptions.HTTPError:
+            return None
+
+    def ready(self, timeout: float = 60.0) -> bool:
+        """Ask `/ping` until it answers 200; False after `timeout` seconds or at the end."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and self.poll() is None:
+            if self.ping() == 200:
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _add_line(self, line: str) -> None:
+        with self._more:
+            self.log.append(line)
+            self._more.notify_all()
+
+    def _close_log(self) -> None:
+        with self._more:
+            self._ended = True
+            self._more.notify_all()
+
+    def __enter__(self) -> "Container":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class Engine(Protocol):
+    """A way to build, push and run images."""
+
+    name: str
+
+    def build(self, folder: str | Path, tag: str) -> Image:
+        """Build the folder's Dockerfile into the image `tag` (name:tag)."""
+        ...
+
+    def image(self, tag: str) -> Image:
+        """The built image called `tag`; raises ByocError when there is none."""
+        ...
+
+    def push(self, tag: str, repository_uri: str) -> str:
+        """Push the image into an ECR repository that exists; returns the image's URI."""
+        ...
+
+    def resolve(self, manifest: str) -> Image | None:
+        """The image a registry's manifest stands for, if this engine has it."""
+        ...
+
+    def run(
+        self,
+        image: Image,
+        arguments: Sequence[str],
+        *,
+        ml: OptML,
+        environment: Mapping[str, str] | None = None,
+        entrypoint: Sequence[str] | None = None,
+    ) -> Container:
+        """Start `docker run [--entrypoint E] IMAGE ARGUMENTS` with `ml` at /opt/ml."""
+        ...

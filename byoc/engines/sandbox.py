@@ -1,0 +1,50 @@
+"""A private view of the file system: the image's programs under /opt, the job's folder at /opt/ml.
+
+Linux only, by `unshare`: no other process sees the mounts. The program is the first of its own PID
+namespace, as in a container: signals reach it as they reach a container's PID 1, and when it ends
+the kernel ends all its children.
+"""
+
+import functools
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+UNSHARE = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
+
+
+@functools.cache
+def available() -> bool:
+    """Whether this machine lets us make private mounts (it must be Linux with user namespaces)."""
+    if shutil.which("unshare") is None or not Path("/opt").is_dir():
+        return False
+    probe = [*_unshare(), "sh", "-c", "mount -t tmpfs tmpfs /opt && test $$ = 1"]
+    return subprocess.run(probe, capture_output=True).returncode == 0
+
+
+def command(argv: list[str], mounts: Mapping[str, Path], workdir: str, scratch: Path) -> list[str]:
+    """`argv` with `mounts` (path under /opt → folder) in place; `scratch` is an empty folder."""
+    old = shlex.quote(str(scratch))
+    names = {path.split("/")[2] for path in mounts}
+    script = ["set -e", f"mount --rbind /opt {old}", "mount -t tmpfs -o mode=0755 tmpfs /opt"]
+    for entry in os.scandir("/opt"):
+        if entry.name not in names:
+            source, place = shlex.quote(f"{scratch}/{entry.name}"), shlex.quote(entry.path)
+            if entry.is_symlink():
+                script.append(f"cp -P {source} {place}")
+            else:
+                make = "mkdir" if entry.is_dir() else "touch"
+                script.append(f"{make} {place}; mount --rbind {source} {place}")
+    for path, folder in mounts.items():
+        script.append(f"mkdir -p {path}; mount --rbind {shlex.quote(str(folder))} {path}")
+    script.append("mount -t proc proc /proc 2>/dev/null || true")
+    script.append(f"cd {shlex.quote(workdir)}")
+    script.append('exec "$@"')
+    return [*_unshare(), "sh", "-c", "\n".join(script), "sh", *argv]
+
+
+def _unshare() -> list[str]:
+    return UNSHARE if os.geteuid() == 0 else [*UNSHARE, "--map-root-user"]

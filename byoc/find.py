@@ -1,0 +1,56 @@
+"""What earlier notebooks left in AWS; a look-up that finds nothing names the one to run."""
+
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from byoc.connect import Connection
+from byoc.errors import ByocError
+
+
+def image(aws: Connection) -> str:
+    """URI of the image pushed last into the project's ECR repository."""
+    ecr = boto3.client("ecr")
+    try:
+        pages = ecr.get_paginator("describe_images")
+        found = [i for p in pages.paginate(repositoryName=aws.project) for i in p["imageDetails"]]
+    except ClientError:
+        found = []
+    tagged = [i for i in found if i.get("imageTags")]
+    if not tagged:
+        raise _missing(f"There is no image in the repository {aws.project}", "02-dockerfile")
+    newest = max(tagged, key=lambda i: i["imagePushedAt"])
+    repository = ecr.describe_repositories(repositoryNames=[aws.project])["repositories"][0]
+    return f"{repository['repositoryUri']}:{newest['imageTags'][-1]}"
+
+
+def training_job(aws: Connection) -> dict[str, Any]:
+    """DescribeTrainingJob of the project's newest completed job."""
+    sagemaker = boto3.client("sagemaker")
+    summaries = sagemaker.list_training_jobs(
+        NameContains=aws.project,
+        StatusEquals="Completed",
+        SortBy="CreationTime",
+        SortOrder="Descending",
+    )["TrainingJobSummaries"]
+    names = [s["TrainingJobName"] for s in summaries]
+    own = [name for name in names if name.startswith(f"{aws.project}-")]
+    if not own:
+        raise _missing(f"There is no completed training job of {aws.project}", "03-training")
+    return sagemaker.describe_training_job(TrainingJobName=own[0])
+
+
+def endpoint(aws: Connection) -> dict[str, Any]:
+    """DescribeEndpoint of the project's endpoint, which must be in service."""
+    try:
+        found = boto3.client("sagemaker").describe_endpoint(EndpointName=aws.project)
+    except ClientError:
+        found = {"EndpointStatus": "missing"}
+    if found["EndpointStatus"] != "InService":
+        raise _missing(f"There is no endpoint {aws.project} in service", "04-inference")
+    return found
+
+
+def _missing(what: str, notebook: str) -> ByocError:
+    return ByocError(f"{what}: run notebooks/{notebook}.ipynb first, with the same parameters.")

@@ -1,0 +1,155 @@
+"""The WSGI application in front: SageMaker to our handlers, everything else to moto."""
+
+import io
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from xml.sax.saxutils import escape
+
+from werkzeug.wrappers import Request, Response
+
+from byoc.local import hosting, moto, protocol, tags, training  # noqa: F401  (they fill OPERATIONS)
+from byoc.local.errors import AWSError, not_implemented
+from byoc.local.iam import simulate_principal_policy
+from byoc.local.runtime import invoke_endpoint
+from byoc.local.service import OPERATIONS, Context, Platform
+
+log = logging.getLogger(__name__)
+
+INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
+RUNTIME = re.compile(r"/endpoints/([^/]+)/(async-invocations|invocations-response-stream)")
+CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
+ACTION = "byoc.action"  # key of the WSGI environment
+DEFAULT_ACCOUNT, DEFAULT_REGION = "123456789012", "us-east-1"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who signed a request, for what. Signatures are not checked: this machine is trusted."""
+
+    account: str
+    region: str
+    service: str | None
+
+
+class Front:
+    """Decides by the request alone who answers it."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self._moto = moto.application()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+        request = Request(environ)
+        caller = _caller(request)
+        environ[ACTION] = action = _action(request)
+        target = request.headers.get("X-Amz-Target", "")
+        context = Context(self.platform, caller.account, caller.region)
+        try:
+            if target.startswith("SageMaker."):
+                response = self._sagemaker(context, target.removeprefix("SageMaker."), request)
+            elif match := INVOCATIONS.fullmatch(request.path):
+                response = invoke_endpoint(context, match[1], request)
+            elif caller.service == "iam" and action == "SimulatePrincipalPolicy":
+                response = simulate_principal_policy(context, request.form)
+            elif match := RUNTIME.fullmatch(request.path):
+                raise not_implemented(f"sagemaker-runtime: {match[2]}")
+            else:
+                environ["HTTP_X_MOTO_ACCOUNT_ID"] = caller.account
+                return self._ask_moto(request, caller, environ, start_response)
+        except AWSError as error:
+            response = _in_form_of(request, caller, error)
+        except Exception:  # a fault of ours: AWS's clients must get an answer they can read
+            log.exception("%s %s %s", request.method, request.path, target)
+            fault = AWSError("InternalFailure", "The local AWS failed; its log says why.", 500)
+            response = _in_form_of(request, caller, fault)
+        response.headers["x-amzn-RequestId"] = str(uuid.uuid4())
+        return response(environ, start_response)
+
+    def _sagemaker(self, context: Context, name: str, request: Request) -> Response:
+        if name not in protocol.service().operation_names:
+            raise AWSError("UnknownOperationException", f"SageMaker has no operation {name}.")
+        handler = OPERATIONS.get(name)
+        if handler is None:
+            raise not_implemented(f"SageMaker's {name}")
+        answer = handler(context, protocol.parse(name, request.get_data()))
+        return Response(
+            protocol.render(name, answer), 200, content_type="application/x-amz-json-1.1"
+        )
+
+    def _ask_moto(
+        self, request: Request, caller: Caller, environ: dict[str, Any], start_response: Callable
+    ) -> Iterable[bytes]:
+        """moto's answer; where it has none but a web page, our refusal."""
+        started: list[Any] = []
+
+        def start(status: str, headers: list, info: Any = None) -> Callable:
+            started[:] = [status, headers]
+            return lambda data: None
+
+        try:
+            chunks = self._moto(environ, start)
+            status, headers = started
+        except Exception:
+            status, headers, chunks = "500", [("Content-Type", "text/html")], []
+        kind = {k.lower(): v for k, v in headers}.get("content-type", "")
+        if int(status.split()[0]) >= 500 or (
+            status.startswith("404") and kind.startswith("text/html")
+        ):
+            error = not_implemented(_operation(request, caller))
+            return _in_form_of(request, caller, error)(environ, start_response)
+        start_response(status, headers)
+        return chunks
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def _action(request: Request) -> str | None:
+    """The Action of a query-protocol request; its body is kept so that moto can read it again."""
+    if request.mimetype != FORM:
+        return None
+    body = request.get_data(cache=True)
+    request.environ["wsgi.input"] = io.BytesIO(body)
+    found = re.search(rb"(?:^|&)Action=(\w+)", body)
+    return found[1].decode() if found else None
+
+
+def _caller(request: Request) -> Caller:
+    signed = request.headers.get("Authorization", "")
+    match = CREDENTIAL.search(signed)
+    if match is None and "X-Amz-Credential" in request.args:
+        match = CREDENTIAL.search(f"Credential={request.args['X-Amz-Credential']}")
+    if match is None:
+        return Caller(DEFAULT_ACCOUNT, DEFAULT_REGION, None)
+    return Caller(moto.account_of(match[1]), match[2], match[3])
+
+
+def _operation(request: Request, caller: Caller) -> str:
+    """What the request asked for, as `service: Operation`."""
+    target = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+    name = target or request.environ.get(ACTION) or f"{request.method} {request.path}"
+    return f"{caller.service or 'this'}: {name}"
+
+
+def _in_form_of(request: Request, caller: Caller, error: AWSError) -> Response:
+    """The error as the request's protocol has it: query and S3 speak XML, the others JSON."""
+    content = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
+    if request.mimetype == FORM:
+        text = f"<ErrorResponse><Error>{content}</Error></ErrorResponse>"
+        return Response(text, error.status, content_type="text/xml")
+    if caller.service == "s3":
+        return Response(f"<Error>{content}</Error>", error.status, content_type="text/xml")
+    return _as_json(error)
+
+
+def _as_json(error: AWSError) -> Response:
+    content = {"__type": error.code, "message": error.message, "Message": error.message}
+    headers = {"x-amzn-ErrorType": error.code}
+    return Response(
+        json.dumps(content), error.status, headers, content_type="application/x-amz-json-1.1"
+    )

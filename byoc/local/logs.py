@@ -1,0 +1,53 @@
+"""A container's output in CloudWatch Logs, as it is written."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+BATCH = 500  # events of one PutLogEvents; AWS allows 10,000
+MESSAGE = 200_000  # characters of an event; AWS allows 256 KiB
+INTERVAL = 0.2  # seconds between two deliveries
+
+
+class LogStream:
+    """One log stream; created at once, so that it exists even when nothing is printed."""
+
+    def __init__(self, client: Any, group: str, stream: str) -> None:
+        self.group, self.stream, self._client = group, stream, client
+        try:
+            client.create_log_group(logGroupName=group)
+        except client.exceptions.ResourceAlreadyExistsException:
+            pass
+        client.create_log_stream(logGroupName=group, logStreamName=stream)
+
+    def follow(self, lines: Iterable[str], each: Callable[[str], None] | None = None) -> None:
+        """Deliver `lines` as they come, until they end; calls `each` with every line."""
+        pending: queue.Queue[dict | None] = queue.Queue()
+        delivery = threading.Thread(target=self._deliver, args=(pending,), daemon=True)
+        delivery.start()
+        for line in lines:
+            if each is not None:
+                each(line)
+            message = line[:MESSAGE] or " "  # CloudWatch refuses an empty message
+            pending.put({"timestamp": int(time.time() * 1000), "message": message})
+        pending.put(None)
+        delivery.join()
+
+    def _deliver(self, pending: "queue.Queue[dict | None]") -> None:
+        ended = False
+        while not ended:
+            batch = [pending.get()]
+            deadline = time.monotonic() + INTERVAL
+            while batch[-1] is not None and len(batch) < BATCH:
+                try:
+                    batch.append(pending.get(timeout=max(0.0, deadline - time.monotonic())))
+                except queue.Empty:
+                    break
+            ended = batch[-1] is None
+            events = [event for event in batch if event is not None]
+            if events:
+                self._client.put_log_events(
+                    logGroupName=self.group, logStreamName=self.stream, logEvents=events
+                )

@@ -1,0 +1,140 @@
+"""`/opt/ml`, laid out as the platform lays it, and read back as the platform reads it.
+
+Source of every path and file: SageMaker Developer Guide, your-algorithms-inference-code and
+your-algorithms-training-algo-running-container and -output.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FAILURE_LENGTH = 1024  # characters of output/failure that become the FailureReason
+
+HOST_GROUP = "homogeneousCluster"
+
+
+@dataclass(frozen=True)
+class OptML:
+    """One `/opt/ml`; `path` is where it lies on this machine."""
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        hyperparameters: Mapping[str, str] | None = None,
+        channels: Mapping[str, str | Path] | None = None,
+        model: str | Path | None = None,
+        instance_type: str = "ml.m5.large",
+        path: str | Path | None = None,
+    ) -> "OptML":
+        """Lay out the folders and configuration files of a one-host job.
+
+        `channels` maps a channel's name to a file or folder that is copied in; `model` is a folder
+        copied to `model` for a serving run; without `path` a temporary folder is made.
+        """
+        ml = cls(Path(path or tempfile.mkdtemp(prefix="byoc-")).absolute())
+        for folder in ("input/config", "input/data", "model", "output/data"):
+            (ml.path / folder).mkdir(parents=True, exist_ok=True)
+        for name, source in (channels or {}).items():
+            _copy(Path(source), ml.channel(name))
+        if model is not None:
+            _copy(Path(model), ml.model)
+        ml.write_config(
+            hyperparameters=hyperparameters or {},
+            channels={name: {} for name in channels or {}},
+            instance_type=instance_type,
+        )
+        return ml
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def output(self) -> Path:
+        return self.path / "output"
+
+    def channel(self, name: str) -> Path:
+        """The folder of one input channel."""
+        return self.path / "input/data" / name
+
+    def write_config(
+        self,
+        *,
+        hyperparameters: Mapping[str, str],
+        channels: Mapping[str, Mapping[str, str]],
+        instance_type: str,
+        hosts: tuple[str, ...] = ("algo-1",),
+        current_host: str = "algo-1",
+    ) -> None:
+        """Write the three files of `input/config` with the keys that AWS writes.
+
+        The values of `hyperparameters` stay strings. `channels` maps names to the keys in which a
+        channel differs from File mode, fully replicated.
+        """
+        group = {
+            "instance_group_name": HOST_GROUP,
+            "instance_type": instance_type,
+            "hosts": sorted(hosts),
+        }
+        files: dict[str, dict[str, Any]] = {
+            "hyperparameters.json": dict(hyperparameters),
+            "inputdataconfig.json": {
+                name: {
+                    "TrainingInputMode": "File",
+                    "S3DistributionType": "FullyReplicated",
+                    "RecordWrapperType": "None",
+                    **settings,
+                }
+                for name, settings in channels.items()
+            },
+            "resourceconfig.json": {
+                "current_group_name": HOST_GROUP,
+                "current_host": current_host,
+                "current_instance_type": instance_type,
+                "hosts": sorted(hosts),
+                "instance_groups": [group],
+                "network_interface_name": "eth0",
+                "topology": None,
+            },
+        }
+        for name, content in files.items():
+            (self.path / "input/config" / name).write_text(json.dumps(content))
+
+    def failure(self) -> str | None:
+        """What the container wrote to `output/failure`, as far as the platform reads it."""
+        file = self.output / "failure"
+        if not file.is_file():
+            return None
+        return file.read_bytes().decode("utf-8", "replace")[:FAILURE_LENGTH]
+
+    def tree(self) -> str:
+        """The folders and files as a drawing, with sizes in bytes."""
+        return "\n".join(["/opt/ml", *_branches(self.path, "")])
+
+
+def _copy(source: Path, folder: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder)
+
+
+def _branches(folder: Path, indent: str) -> list[str]:
+    lines = []
+    entries = sorted(folder.iterdir())
+    for entry in entries:
+        last = entry == entries[-1]
+        size = f"  {entry.stat().st_size:,} bytes" if entry.is_file() else ""
+        slash = "/" if entry.is_dir() else ""
+        lines.append(f"{indent}{'└── ' if last else '├── '}{entry.name}{slash}{size}")
+        if entry.is_dir():
+            lines += _branches(entry, indent + ("    " if last else "│   "))
+    return lines

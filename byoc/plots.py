@@ -1,0 +1,194 @@
+"""The book's figures: one style, readable in light and dark pages and by the colour-blind."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+# Okabe and Ito's palette: its colours differ in lightness too. Source: jfly.uni-koeln.de/color
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#595959"
+SPECIES = {"Adelie": BLUE, "Chinstrap": ORANGE, "Gentoo": GREEN}
+MARKERS = ("o", "s", "^", "D", "v", "P")
+CYCLE = (BLUE, ORANGE, GREEN, RED, "#56B4E9", "#CC79A7")
+
+STATUS_COLOURS = {
+    "Starting": GREY,
+    "Downloading": "#56B4E9",
+    "Training": BLUE,
+    "Uploading": ORANGE,
+    "Stopping": RED,
+}
+
+
+def style() -> None:
+    """Set the style for all figures that follow; call it once in a notebook."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (6.4, 3.6),
+            "figure.dpi": 110,
+            "figure.facecolor": "white",  # a light card also on a dark page
+            "figure.constrained_layout.use": True,
+            "savefig.facecolor": "white",
+            "axes.prop_cycle": plt.cycler(color=CYCLE),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#E5E5E5",
+            "font.size": 10,
+            "legend.frameon": False,
+        }
+    )
+
+
+def scatter(
+    features: np.ndarray, labels: Sequence[str], names: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """Points of shape (n, 2), a colour and a marker a label."""
+    ax = ax or plt.subplots()[1]
+    for i, label in enumerate(sorted(set(labels))):
+        x, y = features[np.asarray(labels) == label].T
+        colour = SPECIES.get(label, CYCLE[i % len(CYCLE)])
+        marker = MARKERS[i % len(MARKERS)]
+        ax.scatter(x, y, s=18, color=colour, marker=marker, alpha=0.8, label=label)
+    ax.set_xlabel(names[0])
+    ax.set_ylabel(names[1])
+    ax.legend()
+    return ax
+
+
+def decision_boundary(
+    predict: Callable[[np.ndarray], Sequence[str]],
+    features: np.ndarray,
+    labels: Sequence[str],
+    names: Sequence[str],
+) -> Axes:
+    """What `predict` says on a grid over two features, under the points of shape (n, 2)."""
+    ax = scatter(features, labels, names)
+    classes = sorted(set(labels))
+    margin = 0.05 * np.ptp(features, axis=0)
+    low, high = features.min(axis=0) - margin, features.max(axis=0) + margin
+    x, y = np.meshgrid(np.linspace(low[0], high[0], 200), np.linspace(low[1], high[1], 200))
+    answers = predict(np.column_stack([x.ravel(), y.ravel()]).astype(np.float32))
+    codes = np.searchsorted(classes, answers).reshape(x.shape)
+    colours = [SPECIES.get(c, CYCLE[i % len(CYCLE)]) for i, c in enumerate(classes)]
+    levels = np.arange(len(classes) + 1) - 0.5
+    ax.contourf(x, y, codes, levels=levels, colors=colours, alpha=0.18, zorder=0)
+    ax.grid(False)
+    return ax
+
+
+def confusion(actual: Sequence[str], predicted: Sequence[str]) -> Axes:
+    """How often each true label (row) got each answer (column)."""
+    classes = sorted({*actual, *predicted})
+    counts = np.zeros((len(classes), len(classes)), int)
+    for truth, answer in zip(actual, predicted, strict=True):
+        counts[classes.index(truth), classes.index(answer)] += 1
+    _, ax = plt.subplots(figsize=(4.2, 3.6))
+    ax.imshow(counts, cmap="Blues", vmin=0, vmax=max(1, counts.max()) * 1.4)
+    for (row, column), count in np.ndenumerate(counts):
+        ax.text(column, row, f"{count}", ha="center", va="center", color="black")
+    ax.set_xticks(range(len(classes)), classes)
+    ax.set_yticks(range(len(classes)), classes)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("actual")
+    ax.grid(False)
+    return ax
+
+
+def tree(nodes: np.ndarray, features: Sequence[str], classes: Sequence[str]) -> Axes:
+    """The table of nodes that the container saves, drawn as a tree; left means "at most"."""
+    places: dict[int, tuple[float, int]] = {}
+    _place(nodes, 0, 0, places, [0.0])
+    width = max(x for x, _ in places.values()) + 1
+    depth = max(y for _, y in places.values()) + 1
+    _, ax = plt.subplots(figsize=(max(6.4, 1.35 * width), 1.05 * depth + 0.3))
+    for number, (x, y) in places.items():
+        node = nodes[number]
+        leaf = node["left"] < 0
+        best = int(np.argmax(node["probabilities"]))
+        colour = SPECIES.get(classes[best], CYCLE[best % len(CYCLE)]) if leaf else GREY
+        share = node["probabilities"][best]
+        question = f"{features[node['feature']]}\n≤ {node['threshold']:.5g}"
+        text = f"{classes[best]}\n{share:.0%}" if leaf else question
+        box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": colour}
+        ax.text(x, -y, text, ha="center", va="center", fontsize=8, bbox={**box, "linewidth": 1.6})
+        for child, word in () if leaf else ((node["left"], "yes"), (node["right"], "no")):
+            cx, cy = places[int(child)]
+            ax.plot([x, cx], [-y, -cy], color="#BFBFBF", linewidth=1, zorder=0)
+            if y == 0:
+                ax.text((x + cx) / 2, -(y + cy) / 2, word, fontsize=8, color=GREY, ha="center")
+    ax.set_xlim(-0.7, width - 0.3)
+    ax.set_ylim(-depth + 0.4, 0.5)
+    ax.axis("off")
+    return ax
+
+
+def _place(
+    nodes: np.ndarray,
+    number: int,
+    depth: int,
+    places: dict[int, tuple[float, int]],
+    column: list[float],
+) -> float:
+    """Leaves from left to right, each question above the middle of its answers; returns x."""
+    node = nodes[number]
+    if node["left"] < 0:
+        x, column[0] = column[0], column[0] + 1
+    else:
+        left = _place(nodes, int(node["left"]), depth + 1, places, column)
+        x = (left + _place(nodes, int(node["right"]), depth + 1, places, column)) / 2
+    places[number] = (x, depth)
+    return x
+
+
+def job_timeline(job: Mapping[str, Any]) -> Axes:
+    """The secondary statuses of a DescribeTrainingJob answer as bars over seconds."""
+    rows = [t for t in job["SecondaryStatusTransitions"] if t["Status"] in STATUS_COLOURS]
+    start = rows[0]["StartTime"]
+    _, ax = plt.subplots(figsize=(6.4, 0.42 * len(rows) + 1.0))
+    for i, row in enumerate(rows):
+        begin = (row["StartTime"] - start).total_seconds()
+        length = (row["EndTime"] - row["StartTime"]).total_seconds()
+        ax.barh(i, length, left=begin, color=STATUS_COLOURS[row["Status"]], height=0.6)
+        ax.text(begin + length, i, f" {length:.1f} s", va="center", fontsize=9)
+    ax.set_yticks(range(len(rows)), [row["Status"] for row in rows])
+    ax.invert_yaxis()
+    ax.margins(x=0.15)
+    ax.set_xlabel("seconds after creation")
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def latency(milliseconds: Sequence[float]) -> Axes:
+    """The distribution of response times with its median and 99th percentile."""
+    values = np.asarray(milliseconds)
+    p50, p99 = np.percentile(values, [50, 99])
+    _, ax = plt.subplots()
+    ax.hist(values, bins=40, range=(0, max(p99 * 1.3, 1e-6)), color=BLUE, alpha=0.85)
+    for value, name, dashes in ((p50, "p50", "-"), (p99, "p99", "--")):
+        ax.axvline(value, color=RED, linestyle=dashes, label=f"{name} {value:.1f} ms")
+    ax.set_xlabel("milliseconds")
+    ax.set_ylabel("requests")
+    ax.legend()
+    return ax
+
+
+def sizes(bytes_by_name: Mapping[str, int], largest: int = 12) -> Axes:
+    """Bars of the largest entries in megabytes; the rest as one bar."""
+    entries = sorted(bytes_by_name.items(), key=lambda item: -item[1])
+    shown = dict(entries[:largest])
+    if rest := sum(size for _, size in entries[largest:]):
+        shown["all others"] = rest
+    _, ax = plt.subplots(figsize=(6.4, 0.3 * len(shown) + 0.8))
+    bars = ax.barh(list(shown), [size / 1e6 for size in shown.values()], color=BLUE)
+    ax.bar_label(bars, fmt="%.1f", padding=3, fontsize=9)
+    ax.invert_yaxis()
+    ax.margins(x=0.12)
+    ax.set_xlabel("MB installed")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.grid(axis="y", visible=False)
+    return ax

@@ -1,0 +1,50 @@
+"""How an answer is written: the type that Accept asks for, and the text."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+
+CSV, JSON, LINES = TYPES = ("text/csv", "application/json", "application/jsonlines")
+
+
+def negotiate(accept: str, default: str) -> tuple[str, bool]:
+    """(type, verbose): of the types with the highest q the request's own, else the first.
+
+    `verbose=true` is a parameter of a type: `application/json; verbose=true`. ("", False) if
+    no type will do.
+    """
+    ranges: dict[str, tuple[float, bool]] = {}
+    for item in accept.lower().split(","):
+        pattern, *parameters = (part.strip() for part in item.split(";"))
+        given = dict(part.partition("=")[::2] for part in parameters)
+        weight = given.get("q", "1")
+        q = float(weight) if re.fullmatch(r"[01](\.[0-9]{0,3})?", weight) else 0.0
+        ranges.setdefault(pattern, (q, given.get("verbose") == "true"))
+    best = (0.0, "", False)
+    for offer in (default, *TYPES):
+        patterns = (offer, offer.split("/")[0] + "/*", "*/*")  # the closest one counts
+        q, verbose = next((ranges[p] for p in patterns if p in ranges), (0.0, False))
+        if q > best[0]:
+            best = (q, offer, verbose)
+    return best[1], best[2]
+
+
+def render(
+    labels: np.ndarray, probabilities: np.ndarray | None, classes: list[str], wanted: str
+) -> str:
+    """A label a row; or, where there are probabilities, with one for each class."""
+    chances = [] if probabilities is None else probabilities.tolist()
+    if wanted == CSV:
+        columns = [labels.tolist(), *zip(*chances, strict=True)]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
+        return text.getvalue()
+    objects = [{"label": label} for label in labels.tolist()]
+    for label, row in zip(objects, chances, strict=probabilities is not None):
+        label["probabilities"] = dict(zip(classes, row, strict=True))
+    if wanted == LINES:
+        return "".join(json.dumps(label) + "\n" for label in objects)
+    return json.dumps({"predictions": objects if chances else labels.tolist()})

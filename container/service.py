@@ -1,0 +1,150 @@
+"""A request without HTTP: body and headers in, a Response out. `app.py` puts it on the web.
+
+Source of the rules: SageMaker Developer Guide, your-algorithms-inference-code and
+your-algorithms-batch-code; API InvokeEndpoint.
+"""
+
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import algorithm
+import answers
+import contract
+import numpy as np
+import rows
+
+log = logging.getLogger("service")
+READERS = {
+    answers.CSV: rows.from_csv,
+    answers.JSON: rows.from_json,
+    answers.LINES: rows.from_jsonlines,
+}
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"  # the one header of ours that reaches the caller
+MAX_MB = contract.setting("MAX_PAYLOAD_MB", 25)
+MAX_BYTES = MAX_MB * 1024**2
+
+
+class Response(NamedTuple):
+    status: int
+    content_type: str
+    body: bytes
+    headers: dict[str, str]
+    note: str  # for the log
+
+
+class Served(NamedTuple):
+    """The model, with what its metadata says."""
+
+    model: algorithm.Model
+    names: list[str]
+    classes: list[str]
+    low: np.ndarray  # what is below is far outside the training data
+    high: np.ndarray
+
+
+def load(folder: Path) -> Served | str:
+    """The model, or the reason why there is none: /ping gives it, where an exception here would
+    make the server start over and over."""
+    try:
+        model = algorithm.load(folder)
+        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        names, classes = (list(map(str, metadata[k])) for k in ("feature_names", "classes"))
+        lowest, highest = np.array(metadata["training_ranges"], float).reshape(len(names), 2).T
+        # Far outside: by more than half of the range that the training data has.
+        margin = (highest - lowest) / 2
+        return Served(model, names, classes, lowest - margin, highest + margin)
+    except Exception as error:
+        reason = contract.shown(f"The model can't be used: {type(error).__name__}: {error}.")
+        log.error(reason)
+        return reason
+
+
+def ping(served: Served | str) -> Response:
+    """200 only if a prediction works; else 503 with the reason, and SageMaker sends no request."""
+    if isinstance(served, str):
+        return error_response(503, served)
+    try:
+        middle = (served.low + served.high) / 2
+        algorithm.predict(served.model, middle[None].astype(np.float32))
+    except Exception as error:
+        log.exception("The model fails to predict:")
+        return error_response(503, f"The model fails to predict: {type(error).__name__}: {error}.")
+    return Response(200, "text/plain", b"", {}, "")
+
+
+def execution_parameters() -> Response:
+    """What batch transform should send. Payload x transforms may not exceed 100 MB."""
+    megabytes = min(6, MAX_MB)
+    content = {
+        "MaxConcurrentTransforms": min(os.cpu_count() or 1, 100 // megabytes),
+        "BatchStrategy": "MULTI_RECORD",
+        "MaxPayloadInMB": megabytes,
+    }
+    return Response(200, answers.JSON, json.dumps(content).encode(), {}, "")
+
+
+def invocations(
+    served: Served | str,
+    body: bytes,
+    content_type: str | None,
+    accept: str | None,
+    attributes: str | None,
+) -> Response:
+    """Answer a request; `attributes` is the caller's Custom-Attributes header, passed back."""
+    returned = visible(attributes)[:1024]
+    try:
+        response = answer(served, body, content_type or "", accept or "*/*")
+    except rows.BadRows as fault:
+        response = error_response(400, str(fault))
+    except Exception:
+        log.exception("A bug in the server:")
+        response = error_response(500, "The server failed; its log holds the reason.")
+    added = response.headers.get(ATTRIBUTES, "")
+    joined = ";".join(filter(None, [returned, added]))
+    # 1,024 characters is the platform's limit; the caller's own part is never cut for ours.
+    returned = joined if len(joined) <= 1024 else returned
+    return response._replace(headers={ATTRIBUTES: returned} if returned else {})
+
+
+def answer(served: Served | str, body: bytes, content_type: str, accept: str) -> Response:
+    kind, known = content_type.split(";")[0].strip().lower(), ", ".join(READERS)
+    if isinstance(served, str):
+        return error_response(503, served)
+    if len(body) > MAX_BYTES:
+        return error_response(
+            413, f"The body is over {MAX_MB} MB: send fewer rows a request or raise MAX_PAYLOAD_MB."
+        )
+    if kind not in READERS:
+        return error_response(415, f"Content-Type {kind[:80]!r} is not known: send {known}.")
+    wanted, verbose = answers.negotiate(accept, kind)
+    if not wanted:
+        return error_response(406, f"Accept {accept[:80]!r} can't be met: ask for {known}.")
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        return error_response(400, f"Line {line} is not UTF-8: send the text in UTF-8.")
+    if not text.strip():
+        return error_response(400, "The body is empty: send at least one row.")
+    features = READERS[kind](text, served.names)
+    labels, probabilities = algorithm.predict(served.model, features)
+    far = np.flatnonzero(((features < served.low) | (features > served.high)).any(axis=1)) + 1
+    flag = "out-of-range=" + ",".join(map(str, far[:10])) if len(far) else ""
+    flag += f",...({len(far)})" if len(far) > 10 else ""
+    shown = answers.render(labels, probabilities if verbose else None, served.classes, wanted)
+    note = f"rows={len(features)} {flag}".strip()
+    return Response(200, wanted, shown.encode(), {ATTRIBUTES: flag} if flag else {}, note)
+
+
+def error_response(status: int, message: str) -> Response:
+    body = json.dumps({"error": message})
+    return Response(status, answers.JSON, body.encode(), {}, f"error={json.dumps(message)}")
+
+
+def visible(text: str | None) -> str:
+    """Only what may stand in a header or a log line: no control characters, ASCII."""
+    return re.sub(r"[^\x20-\x7e]", "", text or "")

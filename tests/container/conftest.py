@@ -1,0 +1,101 @@
+"""The programs under test, the penguins, and a temporary /opt/ml to run them in."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+CONTAINER = Path(__file__).resolve().parents[2] / "container"
+sys.path.insert(0, str(CONTAINER))
+settings.register_profile("quiet", deadline=None, database=None, derandomize=True)
+settings.load_profile("quiet")
+
+HEADER = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "species"]
+
+
+def child_environment(base, **variables):
+    """As the platform's: none of the toolkit's SM_* variables. With bytecode, which is faster."""
+    ours = ("SM_", "SAGEMAKER_", "PYTHONDONTWRITEBYTECODE", "MAX_PAYLOAD_MB")
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "SAGEMAKER_BASE_DIR": str(base),
+        **variables,
+    }
+
+
+class OptML:
+    """A folder laid out as /opt/ml, and the real `train` in it."""
+
+    def __init__(self, base):
+        self.base = base
+        self.model, self.output = base / "model", base / "output"
+        self.config("hyperparameters", {})
+
+    def config(self, name, content):
+        path = self.base / "input/config" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+    def channel(self, name, **files):
+        for file, content in files.items():
+            path = self.base / "input/data" / name / f"{file.replace('__', '/')}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    def start(self, program="train", folder=CONTAINER, **variables):
+        return subprocess.Popen(
+            [folder / program],
+            env=child_environment(self.base, **variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def train(self, **variables):
+        process = self.start(**variables)
+        output, _ = process.communicate(timeout=120)
+        return process.returncode, output
+
+    def failure(self):
+        return (self.output / "failure").read_text()
+
+    def metrics(self):
+        return json.loads((self.output / "data/metrics.json").read_text())
+
+
+@pytest.fixture
+def ml(tmp_path, monkeypatch):
+    """An empty /opt/ml; `contract` in this process looks there too."""
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "ml"))
+    return OptML(tmp_path / "ml")
+
+
+@pytest.fixture(scope="session")
+def penguins():
+    """The rows that have all measurements, as text: four numbers and the species."""
+    with (resources.files("palmerpenguins") / "data/penguins.csv").open() as file:
+        rows = [[row[name] for name in HEADER] for row in csv.DictReader(file)]
+    return [row for row in rows if not {"", "NA"} & set(row)]
+
+
+@pytest.fixture(scope="session")
+def table(penguins):
+    """training_data.csv."""
+    return "".join(",".join(row) + "\n" for row in [HEADER, *penguins])
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, table):
+    """/opt/ml after a training job on the penguins."""
+    ml = OptML(tmp_path_factory.mktemp("trained") / "ml")
+    ml.channel("training", training_data=table)
+    code, ml.log = ml.train()
+    assert code == 0, ml.log
+    return ml
