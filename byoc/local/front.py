@@ -85,6 +85,8 @@ class Front:
         self, request: Request, caller: Caller, environ: dict[str, Any], start_response: Callable
     ) -> Iterable[bytes]:
         """moto's answer; where it has none but a web page, our refusal."""
+        if not moto.serves(self._moto, environ, caller.service):
+            return self._refuse(request, caller, environ, start_response)
         started: list[Any] = []
 
         def start(status: str, headers: list, info: Any = None) -> Callable:
@@ -94,19 +96,26 @@ class Front:
         try:
             chunks = self._moto(environ, start)
             status, headers = started
-        except Exception:
-            status, headers, chunks = "500", [("Content-Type", "text/html")], []
-        kind = {k.lower(): v for k, v in headers}.get("content-type", "")
-        if int(status.split()[0]) >= 500 or (
-            status.startswith("404") and kind.startswith("text/html")
-        ):
-            error = not_implemented(_operation(request, caller))
-            return _in_form_of(request, caller, error)(environ, start_response)
+        except Exception:  # moto reached code that it has not written
+            log.exception("%s %s", request.method, request.path)
+            return self._refuse(request, caller, environ, start_response)
+        code = int(status.split()[0])
+        if code == 404 or code >= 500:
+            body = b"".join(chunks)
+            if body[:9].lower() == b"<!doctype" or (code >= 500 and request.method == "HEAD"):
+                return self._refuse(request, caller, environ, start_response)
+            chunks = [body]
         start_response(status, headers)
         return chunks
 
+    def _refuse(
+        self, request: Request, caller: Caller, environ: dict[str, Any], start_response: Callable
+    ) -> Iterable[bytes]:
+        error = not_implemented(_operation(request, caller))
+        return _in_form_of(request, caller, error)(environ, start_response)
 
-FORM = "application/x-www-form-urlencoded"
+
+FORM, CBOR = "application/x-www-form-urlencoded", "application/cbor"
 
 
 def _action(request: Request) -> str | None:
@@ -132,19 +141,31 @@ def _caller(request: Request) -> Caller:
 def _operation(request: Request, caller: Caller) -> str:
     """What the request asked for, as `service: Operation`."""
     target = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+    if request.mimetype == CBOR:
+        target = request.path.rpartition("/")[2]
     name = target or request.environ.get(ACTION) or f"{request.method} {request.path}"
     return f"{caller.service or 'this'}: {name}"
 
 
 def _in_form_of(request: Request, caller: Caller, error: AWSError) -> Response:
-    """The error as the request's protocol has it: query and S3 speak XML, the others JSON."""
+    """The error in the request's protocol: XML for query and S3, CBOR for CloudWatch, else JSON."""
     content = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
     if request.mimetype == FORM:
         text = f"<ErrorResponse><Error>{content}</Error></ErrorResponse>"
         return Response(text, error.status, content_type="text/xml")
     if caller.service == "s3":
         return Response(f"<Error>{content}</Error>", error.status, content_type="text/xml")
+    if request.mimetype == CBOR:
+        fields = (_cbor("__type"), _cbor(error.code), _cbor("message"), _cbor(error.message))
+        headers = {"smithy-protocol": "rpc-v2-cbor"}
+        return Response(b"\xa2" + b"".join(fields), error.status, headers, content_type=CBOR)
     return _as_json(error)
+
+
+def _cbor(text: str) -> bytes:
+    """A CBOR text string (RFC 8949, major type 3, two bytes of length)."""
+    content = text.encode()
+    return b"\x79" + len(content).to_bytes(2, "big") + content
 
 
 def _as_json(error: AWSError) -> Response:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from typing import Any
 
 from moto.ecr.models import Image
@@ -10,7 +9,7 @@ from moto.iam.models import Role
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 
-def application() -> Callable:
+def application() -> DomainDispatcherApplication:
     """moto as a WSGI application, corrected."""
     for model, method, corrected in (
         (Role, "put_policy", _put_policy),
@@ -19,6 +18,16 @@ def application() -> Callable:
     ):
         setattr(model, method, corrected)
     return DomainDispatcherApplication(create_backend_app)
+
+
+def serves(
+    application: DomainDispatcherApplication, environ: dict[str, Any], service: str | None
+) -> bool:
+    """Whether moto has this service; for one it does not know it would answer as S3."""
+    if service is None or service.startswith("s3"):
+        return True
+    host = application.infer_service_region_host(environ, environ["PATH_INFO"])
+    return application.get_backend_for_host(host) not in (None, "s3")
 
 
 def account_of(access_key: str) -> str:
