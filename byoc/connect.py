@@ -12,7 +12,7 @@ from botocore.session import Session as BotocoreSession
 from byoc.errors import ByocError
 
 TARGETS = ("local", "aws")
-ACCOUNT = re.compile(r"\d{12}")
+ACCOUNT = re.compile(r"[0-9]{12}")
 PROJECT = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 PROJECT_LENGTH = 24  # the bucket's name, which holds it, must stay within S3's 63 characters
 
@@ -110,7 +110,8 @@ def local_variables(url: str, account_id: str, region: str) -> dict[str, str]:
 
 def regions() -> list[str]:
     """Every region in which botocore knows SageMaker, in all partitions."""
-    session = BotocoreSession()
+    no_profile = {"profile": (None, None, None, None)}  # AWS_PROFILE may name one that is not there
+    session = BotocoreSession(session_vars=no_profile)
     partitions = session.get_available_partitions()
     return [r for p in partitions for r in session.get_available_regions("sagemaker", p)]
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from filelock import FileLock
+from uv import find_uv_bin
 
 from byoc.errors import ByocError
 from byoc.paths import cache
@@ -20,7 +21,7 @@ from byoc.paths import cache
 def prepare(requirements: str) -> Path:
     """The folder of an environment with what `requirements` (a file's text) lists.
 
-    Raises ByocError with pip's last line when it can't be installed.
+    Raises ByocError with uv's reason when it can't be installed.
     """
     version = platform.python_version()
     key = hashlib.sha256(f"{version} {sys.base_prefix}\n{requirements}".encode()).hexdigest()[:16]
@@ -37,13 +38,15 @@ def prepare(requirements: str) -> Path:
 
 def _install(folder: Path, requirements: str) -> None:
     print("byoc: installing the container's requirements (once)", file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    uv = [find_uv_bin(), "--quiet", "--no-progress"]
+    python = str(folder / "bin/python")
+    subprocess.run([*uv, "venv", "--python", sys.executable, str(folder)], check=True)
     listed = folder / "requirements.txt"
     listed.write_text(requirements)
-    pip = [str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*pip, "-r", str(listed)], capture_output=True, text=True)
+    install = [*uv, "pip", "install", "--python", python, "--compile-bytecode", "-r", str(listed)]
+    done = subprocess.run(install, capture_output=True, text=True)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        reason = " ".join(done.stderr.split()) or "no reason given"
         raise ByocError(f"The container's requirements.txt could not be installed: {reason}")
 
 

@@ -25,7 +25,7 @@ from byoc.connect import regions
         ({"project": "Penguins"}, "project is 'Penguins'"),
         ({"project": "a--b"}, "project is 'a--b'"),
         ({"project": "1st"}, "project is '1st'"),
-        ({"project": "a" * 25}, "has 25 characters, 24 are allowed"),
+        ({"project": "a" * 25}, "at most 24 characters, not 25"),
         ({"project": None}, "project is None"),
     ],
 )
@@ -129,7 +129,7 @@ def test_aws_with_the_credentials_of_another_account_stops(signed_in, account):
         connect("aws", "000012345678")
     assert f"belong to account {account}, but account_id is 000012345678" in str(caught.value)
     assert signed_in.client("s3").list_buckets()["Buckets"] == []
-    assert signed_in.client("cloudformation").list_stacks()["StackSummaries"] == []
+    assert signed_in.client("ecr").describe_repositories()["repositories"] == []
 
 
 def test_aws_stops_while_the_environment_leads_to_the_local_aws(cloud, account):

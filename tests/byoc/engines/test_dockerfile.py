@@ -113,7 +113,7 @@ def test_only_the_last_stage_counts(parse):
     )
     assert dockerfile.base == "python:3.13-slim"
     assert list(dockerfile.copies) == ["/opt/train"]
-    assert dockerfile.not_executed == []
+    assert dockerfile.not_executed == ["COPY --from=0 /first/train /opt/"]
 
 
 def test_what_is_not_done_is_said(parse):

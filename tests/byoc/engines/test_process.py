@@ -1,0 +1,396 @@
+"""The process engine: snapshots of a folder, and its programs as child processes."""
+
+import json
+import signal
+import time
+
+import boto3
+import pytest
+from byoc import ByocError, engines
+from byoc.optml import OptML
+
+ENGINE = engines.engine()
+HEAD = "FROM python:3.12\n"
+ON_PATH = HEAD + "COPY train /opt/program/\nENV PATH=/opt/program:$PATH PYTHONUNBUFFERED=1\n"
+
+
+@pytest.fixture
+def image(tmp_path, write):
+    """Build files into an image; `Dockerfile` is one of them."""
+
+    def build(**files):
+        folder = write(tmp_path / "image", **{"Dockerfile": ON_PATH, **files})
+        return ENGINE.build(folder, "test:1")
+
+    return build
+
+
+@pytest.fixture
+def ml(tmp_path):
+    return OptML.create(path=tmp_path / "ml")
+
+
+def outcome(image, ml, arguments=("train",), **options):
+    """Exit code and log of a program that ends by itself."""
+    with ENGINE.run(image, list(arguments), ml=ml, **options) as container:
+        lines = list(container.lines())
+        return container.wait(60), lines
+
+
+def python(*lines):
+    return "#!/usr/bin/env python\nimport os, pathlib, signal, subprocess, sys, time\n" + "\n".join(
+        lines
+    )
+
+
+# --- images
+
+
+def test_the_digest_follows_the_content(image, write, tmp_path):
+    first = image(train=python("print(1)"))
+    again = image(train=python("print(1)"))
+    assert again.id == first.id
+    assert image(train=python("print(2)")).id != first.id
+    assert image(train=python("print(1)")).id == first.id
+    assert image(Dockerfile=ON_PATH + "ENV A=1\n").id != first.id
+    assert image(Dockerfile=ON_PATH).id == first.id
+    (tmp_path / "image/train").chmod(0o644)
+    assert ENGINE.build(tmp_path / "image", "test:1").id != first.id
+    assert first.id.startswith("sha256:")
+
+
+def test_files_that_are_not_copied_change_nothing(image):
+    first = image(train=python("print(1)"))
+    assert image(**{"notes.md": "other"}).id == first.id
+
+
+def test_an_image_is_found_by_its_tag(image):
+    built = image(train=python("print(1)"), Dockerfile=ON_PATH + "LABEL a=b\n")
+    found = ENGINE.image("test:1")
+    assert found == built
+    assert found.labels == {"a": "b"}
+    assert found.size > 0
+    with pytest.raises(ByocError, match=r"There is no image absent:1: build it with `byoc build"):
+        ENGINE.image("absent:1")
+
+
+@pytest.mark.parametrize("tag", ["penguins", "", ":1", "penguins:", "host:80/penguins"])
+def test_a_tag_has_a_name_and_a_version(toy_folder, tag):
+    with pytest.raises(ByocError, match="is not NAME:TAG"):
+        ENGINE.build(toy_folder, tag)
+
+
+def test_the_build_says_what_it_does_not_do(image, capsys):
+    image(train=python(), Dockerfile=ON_PATH + "RUN pip install numpy\nRUN echo " + "x" * 200)
+    said = capsys.readouterr().out
+    assert "process engine: not executed: RUN pip install numpy" in said
+    assert "requirements.txt stands for" in said
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_what_is_pushed_is_a_docker_manifest(cloud, toy_tag):
+    uri = cloud.push(toy_tag)
+    assert uri == f"{cloud.account}.dkr.ecr.us-east-1.amazonaws.com/toy:1"
+    assert cloud.push(toy_tag) == uri  # again: nothing to do
+    (details,) = cloud.client("ecr").describe_images(repositoryName="toy")["imageDetails"]
+    assert details["imageTags"] == ["1"]
+    assert details["imageSizeInBytes"] == ENGINE.image(toy_tag).size
+    (found,) = cloud.client("ecr").batch_get_image(
+        repositoryName="toy", imageIds=[{"imageTag": "1"}]
+    )["images"]
+    manifest = json.loads(found["imageManifest"])
+    # The only kind of manifest that SageMaker's CreateModel takes.
+    assert manifest["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
+    assert manifest["config"]["digest"] == ENGINE.image(toy_tag).id
+
+
+def test_an_immutable_tag_is_not_moved(cloud, toy_folder):
+    ecr = cloud.client("ecr")
+    ecr.create_repository(repositoryName="still", imageTagMutability="IMMUTABLE")
+    ENGINE.build(toy_folder, "still:1")
+    cloud.push("still:1")
+    (toy_folder / "train").write_text("#!/bin/sh\n")
+    ENGINE.build(toy_folder, "still:1")
+    with pytest.raises(boto3.client("ecr").exceptions.ClientError, match="ImageTagAlreadyExists"):
+        cloud.push("still:1")
+
+
+def test_a_snapshot_is_not_pushed_to_a_real_account(cloud, toy_tag, monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    boto3.setup_default_session()
+    with pytest.raises(ByocError, match="can be pushed to the local AWS only"):
+        ENGINE.push(toy_tag, f"{cloud.account}.dkr.ecr.us-east-1.amazonaws.com/toy")
+
+
+def test_an_unknown_engine_is_refused(monkeypatch):
+    monkeypatch.setenv("BYOC_ENGINE", "podman5")
+    with pytest.raises(ByocError, match="There is no engine called 'podman5'"):
+        engines.engine()
+
+
+# --- programs
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "arguments", "options", "printed"),
+    [
+        ("", ["train"], {}, ["train"]),
+        ("", ["/opt/program/train", "a b"], {}, ["/opt/program/train", "a b"]),
+        ('ENTRYPOINT ["train"]', ["serve"], {}, ["train", "serve"]),
+        ('CMD ["train", "--default"]', [], {}, ["train", "--default"]),
+        ('CMD ["train", "--default"]', ["train"], {}, ["train"]),
+        ('ENTRYPOINT ["train"]\nCMD ["x"]', [], {}, ["train", "x"]),
+        ('ENTRYPOINT ["nothing"]\nCMD ["x"]', [], {"entrypoint": ["train"]}, ["train"]),
+        ('ENTRYPOINT ["nothing"]', ["a"], {"entrypoint": ["train", "-v"]}, ["train", "-v", "a"]),
+        ('WORKDIR /opt/program\nENTRYPOINT ["python", "train"]', ["train"], {}, ["train", "train"]),
+        ("ENTRYPOINT train", ["serve"], {}, ["train"]),  # the shell form swallows the argument
+    ],
+)
+def test_entrypoint_and_command_as_docker_runs_them(
+    image, ml, dockerfile, arguments, options, printed
+):
+    program = python("print(os.path.basename(sys.argv[0]), *sys.argv[1:], sep='|')")
+    built = image(train=program, Dockerfile=ON_PATH + dockerfile)
+    expected = "|".join([printed[0].rpartition("/")[2], *printed[1:]])
+    assert outcome(built, ml, arguments, **options) == (0, [expected])
+
+
+def test_environment_and_working_directory(image, ml):
+    built = image(
+        train=python("for n in ('A', 'B', 'C'): print(os.environ.get(n))", "print(os.getcwd())"),
+        Dockerfile=ON_PATH + "ENV A=image B=image\nWORKDIR /opt/program\n",
+    )
+    code, lines = outcome(built, ml, environment={"B": "request", "C": "request"})
+    assert (code, lines[:3]) == (0, ["image", "request", "request"])
+    assert lines[3].endswith("/opt/program")
+
+
+def test_this_machines_environment_stays_outside(image, ml, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    monkeypatch.setenv("SM_MODEL_DIR", "/somewhere")
+    built = image(train=python("print(*sorted(os.environ))"))
+    names = outcome(built, ml)[1][0].split()
+    assert "AWS_SECRET_ACCESS_KEY" not in names
+    assert not [name for name in names if name.startswith("SM_")]
+
+
+def test_opt_ml_of_the_image_is_hidden(image, ml):
+    built = image(
+        train=python("print(pathlib.Path('/opt/ml/code/x').exists(), os.path.isfile('/opt/other'))"),
+        x="",
+        Dockerfile=ON_PATH + "COPY x /opt/ml/code/x\nCOPY x /opt/other\n",
+    )
+    (ml.path / "input/here").write_text("")
+    assert outcome(built, ml)[1][0].split()[0] == "False"
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("sys.exit(0)", 0),
+        ("sys.exit(3)", 3),
+        ("raise ValueError", 1),
+        ("signal.signal(signal.SIGTERM, signal.SIG_DFL); os.kill(os.getpid(), 15)", None),
+    ],
+)
+def test_exit_codes(image, ml, program, code):
+    found, _ = outcome(image(train=python(program)), ml)
+    assert found == code or (code is None and found in (0, 143))  # PID 1 has no default action
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "code", "said"),
+    [
+        ({}, ["serve"], 127, 'exec: "serve": executable file not found in $PATH'),
+        ({"train": "no shebang, no x"}, ["train"], 126, 'exec: "train": permission denied'),
+        ({}, ["/opt/none"], 127, 'exec: "/opt/none": stat /opt/none: no such file or directory'),
+        ({}, [], 125, "docker: no command specified"),
+    ],
+)
+def test_a_program_that_cannot_start_has_dockers_words(image, ml, files, arguments, code, said):
+    built = image(**{"train": python(), **files})
+    assert outcome(built, ml, arguments) == (code, [said])
+
+
+def test_an_interpreter_that_is_missing_is_127(image, ml):
+    code, lines = outcome(image(train="#!/opt/no/such/python\n"), ml)
+    assert code in (126, 127)
+    assert lines
+
+
+def test_lines_come_while_the_program_runs(image, ml, gate):
+    built = image(train=python("print('before')", gate.program, "print('after')"))
+    with ENGINE.run(built, ["train"], ml=ml) as container:
+        lines = container.lines()
+        assert next(lines) == "before"
+        assert container.poll() is None
+        gate.open()
+        assert list(lines) == ["after"]
+        assert container.wait(60) == 0
+        assert container.log == ["before", "after"]
+
+
+def test_standard_error_and_odd_output(image, ml):
+    built = image(
+        train=python(
+            "out = sys.stdout.buffer",
+            r"out.write(b'caf\xc3\xa9\nbad \xff\n\nwindows\r\nlong ' + b'x' * 100_000 + b'\nno end')",
+            "out.flush()",
+        )
+    )
+    _, lines = outcome(built, ml)
+    assert lines == ["café", "bad �", "", "windows", "long " + "x" * 100_000, "no end"]
+    built = image(train=python("print('to stderr', file=sys.stderr)"))
+    assert outcome(built, ml) == (0, ["to stderr"])
+
+
+def test_waiting_gives_up_and_the_program_goes_on(image, ml, gate):
+    with ENGINE.run(image(train=python(gate.program)), ["train"], ml=ml) as container:
+        with pytest.raises(TimeoutError):
+            container.wait(0.01)
+        gate.open()
+        assert container.wait(60) == 0
+
+
+def test_stop_is_sigterm_first(image, ml, until):
+    built = image(
+        train=python(
+            "def stop(*_): print('asked to stop'); sys.exit(7)",
+            "signal.signal(signal.SIGTERM, stop)",
+            "print('ready')",
+            "signal.pause()",
+        )
+    )
+    container = ENGINE.run(built, ["train"], ml=ml)
+    until(lambda: "ready" in container.log)
+    assert container.stop(60) == 7
+    assert list(container.lines()) == ["ready", "asked to stop"]
+
+
+DEAF_PARENT = python(
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    "child = 'import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True); signal.pause()'",
+    "for _ in range(2): subprocess.Popen([sys.executable, '-c', child, os.environ['MARK']])",
+    "signal.pause()",
+)
+
+
+def test_stop_ends_children_too_even_deaf_ones(image, ml, until, alive, tmp_path):
+    mark = f"mark-{tmp_path}"
+    container = ENGINE.run(
+        image(train=DEAF_PARENT), ["train"], ml=ml, environment={"MARK": mark}
+    )
+    until(lambda: container.log.count("1") == 2)
+    assert len(alive(mark)) >= 3
+    assert container.stop(0.1) == 128 + signal.SIGKILL
+    until(lambda: not alive(mark))
+
+
+def test_children_do_not_outlive_the_program(image, ml, until, alive, tmp_path):
+    mark = f"mark-{tmp_path}"
+    built = image(
+        train=python(
+            "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])",
+            "print('leaving')",
+        )
+    )
+    container = ENGINE.run(built, ["train"], ml=ml, environment={"MARK": mark})
+    assert container.wait(60) == 0
+    until(lambda: not alive(mark))
+    assert list(container.lines()) == ["leaving"]
+
+
+def test_leaving_the_block_stops_the_program(image, ml, until, alive, tmp_path):
+    mark = f"mark-{tmp_path}"
+    built = image(train=python("print(1)", "time.sleep(600)"))
+    with ENGINE.run(built, ["train"], ml=ml, environment={"MARK": mark}) as container:
+        until(lambda: container.log)
+        container.stop(0)
+        started = time.monotonic()
+    assert time.monotonic() - started < 60
+    until(lambda: not alive(mark))
+
+
+def test_several_servers_at_once_each_on_its_port(toy_tag, tmp_path):
+    image = ENGINE.image(toy_tag)
+    mls = [OptML.create(path=tmp_path / name) for name in "ab"]
+    with (
+        ENGINE.run(image, ["serve"], ml=mls[0]) as first,
+        ENGINE.run(image, ["serve"], ml=mls[1]) as second,
+    ):
+        assert first.url != second.url
+        assert first.ready(60)
+        assert second.ready(60)
+        assert first.ping() == second.ping() == 200
+        first.stop()
+        assert first.ping() is None
+        assert second.ping() == 200
+
+
+def test_ready_is_false_for_a_server_that_ends_or_is_sick(toy_tag, image, ml):
+    with ENGINE.run(image(train=python("sys.exit(1)")), ["train"], ml=ml) as container:
+        assert not container.ready(60)
+    sick = {"PING": "503"}
+    with ENGINE.run(ENGINE.image(toy_tag), ["serve"], ml=ml, environment=sick) as container:
+        assert not container.ready(1)
+
+
+def test_the_packages_of_an_image_have_sizes(penguins_tag):
+    sizes = ENGINE.packages(ENGINE.image(penguins_tag))
+    assert {"numpy", "scikit-learn", "gunicorn"} <= {name.lower() for name in sizes}
+    assert list(sizes.values()) == sorted(sizes.values(), reverse=True)
+    assert sizes["numpy"] > 1_000_000
+
+
+# --- without private mounts, as on macOS
+
+
+@pytest.fixture
+def no_mounts(monkeypatch):
+    monkeypatch.setattr("byoc.engines.sandbox.available", lambda: False)
+
+
+def test_without_mounts_one_variable_moves_opt_ml(no_mounts, image, ml):
+    program = python("print(os.environ['SAGEMAKER_BASE_DIR'])", "print(os.path.exists('/opt/ml'))")
+    code, lines = outcome(image(train=program), ml)
+    assert (code, lines[0]) == (0, str(ml.path))
+
+
+def test_without_mounts_entrypoints_and_the_working_directory_still_work(no_mounts, image, ml):
+    dockerfile = ON_PATH + 'WORKDIR /opt/program\nENTRYPOINT ["python", "/opt/program/train"]\n'
+    built = image(train=python("print(os.getcwd().endswith('opt/program'), sys.argv[1:])"))
+    assert outcome(built, ml)[0] == 0
+    built = image(Dockerfile=dockerfile)
+    code, lines = outcome(built, ml)
+    assert (code, lines) == (0, ["True ['train']"])
+
+
+def test_without_mounts_stop_ends_all_children(no_mounts, image, ml, until, alive, tmp_path):
+    mark = f"mark-{tmp_path}"
+    container = ENGINE.run(image(train=DEAF_PARENT), ["train"], ml=ml, environment={"MARK": mark})
+    until(lambda: container.log.count("1") == 2)
+    assert container.stop(0.1) == 128 + signal.SIGKILL
+    until(lambda: not alive(mark))
+
+
+ROWS = "".join(
+    f"{30 + i % 7},{15 + i % 3},{180 + i % 5},{3000 + i},{'Adelie' if i % 2 else 'Gentoo'}\n"
+    for i in range(60)
+)
+
+
+@pytest.mark.parametrize("mounts", [True, False])
+def test_the_real_container_trains_and_serves(mounts, penguins_tag, tmp_path, request):
+    if not mounts:
+        request.getfixturevalue("no_mounts")
+    image = ENGINE.image(penguins_tag)
+    (tmp_path / "rows.csv").write_text(ROWS)
+    ml = OptML.create(
+        path=tmp_path / "ml", channels={"training": tmp_path / "rows.csv"}, hyperparameters={}
+    )
+    code, lines = outcome(image, ml)
+    assert code == 0, lines
+    assert any(line.startswith("validation:accuracy=") for line in lines)
+    assert sorted(p.name for p in ml.model.iterdir()) == ["metadata.json", "tree.npy"]
+    with ENGINE.run(image, ["serve"], ml=ml) as server:
+        assert server.ready(60), server.log

@@ -1,0 +1,48 @@
+"""The private view of the file system that a program is started in."""
+
+import json
+import subprocess
+
+import pytest
+from byoc.engines import sandbox
+
+pytestmark = pytest.mark.skipif(not sandbox.available(), reason="this machine has no namespaces")
+
+LOOK = """\
+import json, os
+print(json.dumps({"pid": os.getpid(), "uid": os.getuid(), "cwd": os.getcwd(),
+                  "opt": sorted(os.listdir("/opt")), "ml": sorted(os.listdir("/opt/ml"))}))
+open("/opt/ml/written", "w").close()
+"""
+
+
+@pytest.fixture
+def seen(tmp_path):
+    """What a program in the sandbox sees."""
+    ml, program, scratch = (tmp_path / name for name in ("ml", "a program", "scratch"))
+    for folder in (ml, program, scratch):
+        folder.mkdir()
+    (ml / "here").touch()
+    mounts = {"/opt/ml": ml, "/opt/program": program}
+    argv = sandbox.command(["python3", "-c", LOOK], mounts, "/opt/program", scratch)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_program_is_the_first_process_and_root(seen):
+    assert (seen["pid"], seen["uid"]) == (1, 0)
+
+
+def test_the_job_lies_at_opt_ml_and_can_be_written(seen, tmp_path):
+    assert seen["ml"] == ["here"]
+    assert (tmp_path / "ml/written").exists()
+
+
+def test_the_working_directory_is_the_images(seen):
+    assert seen["cwd"] == "/opt/program"
+
+
+def test_nothing_of_it_is_seen_outside(seen, tmp_path):
+    mounted = open("/proc/self/mounts").read()
+    assert str(tmp_path) not in mounted
