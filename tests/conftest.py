@@ -1,6 +1,7 @@
 """A local AWS for the session, a fresh account for each test, and two images to run on it."""
 
 import itertools
+import json
 import os
 import random
 import threading
@@ -14,11 +15,12 @@ import boto3
 import psutil
 import pytest
 from byoc import Connection, connect, engines
+from byoc.connect import local_variables
 from byoc.local import daemon
 
 ROOT = Path(__file__).parents[1]
 ACCOUNTS = itertools.count(random.randrange(10**6, 10**11))  # a new one for each test
-PATIENCE = 120.0  # seconds after which a test gives up; no test depends on how long a thing takes
+PATIENCE = float(os.environ.get("PATIENCE", 120))
 WAITER = {"Delay": 0.05, "MaxAttempts": 2400}
 
 DOCKERFILE = """\
@@ -35,13 +37,14 @@ TRAIN = """\
 import json, os, pathlib, signal, subprocess, sys, time
 ml = pathlib.Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 hyperparameters = json.loads((ml / "input/config/hyperparameters.json").read_text())
-exec(hyperparameters.get("program", "(ml / 'model/model.txt').write_text('a model')"))
+program = "(ml / 'model/model.txt').write_text('a model')"
+exec(json.loads(hyperparameters.get("program", json.dumps(program))))
 """
 
 # Answers what a JSON body says; any other body comes back with what the container saw of it.
 SERVE = """\
 #!/usr/bin/env python
-import json, os, pathlib, sys
+import json, os, pathlib, signal, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 ml = pathlib.Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 model = {str(p.relative_to(ml)): p.read_text() for p in ml.rglob("*") if p.is_file()}
@@ -70,6 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, json.dumps(seen).encode(), headers)
     def log_message(self, *_):
         pass
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 print("serving", flush=True)
 address = "0.0.0.0", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
 ThreadingHTTPServer(address, Handler).serve_forever()
@@ -193,6 +197,8 @@ class Cloud:
         except ecr.exceptions.RepositoryAlreadyExistsException:
             pass
         host = f"{self.account}.dkr.ecr.{self.region}.amazonaws.com"
+        os.environ.update(local_variables(self.url, self.account, self.region))
+        boto3.setup_default_session()
         return engines.engine().push(tag, f"{host}/{name}")
 
     def put(self, key: str, content: str | bytes) -> str:
@@ -215,7 +221,7 @@ class Cloud:
         self.put("ready", b"")  # makes the bucket
         name = members.pop("name", f"job-{next(self._numbers)}")
         algorithm = members.pop("algorithm", {})
-        hyperparameters = {"program": program} if program is not None else {}
+        hyperparameters = {"program": json.dumps(program)} if program is not None else {}
         hyperparameters |= members.pop("hyperparameters", {})
         return {
             "TrainingJobName": name,
@@ -265,7 +271,8 @@ class Cloud:
     def log(self, group: str, prefix: str = "") -> list[str]:
         """The messages of the one log stream in the group whose name begins so."""
         logs = self.client("logs")
-        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=prefix)
+        wanted = {"logStreamNamePrefix": prefix} if prefix else {}
+        streams = logs.describe_log_streams(logGroupName=group, **wanted)
         (stream,) = [s["logStreamName"] for s in streams["logStreams"]]
         found = logs.get_log_events(
             logGroupName=group, logStreamName=stream, startFromHead=True, limit=10000

@@ -11,6 +11,7 @@ import importlib.metadata
 import io
 import json
 import os
+import posixpath
 import random
 import shutil
 import signal
@@ -89,6 +90,7 @@ class ProcessEngine:
         manifest = (_folder(image.id) / "manifest.json").read_text()
         name = tag.rpartition(":")[2]
         try:
+            ecr.describe_repositories(repositoryNames=[repository])
             ecr.put_image(
                 repositoryName=repository,
                 imageManifest=manifest,
@@ -96,8 +98,16 @@ class ProcessEngine:
                 imageTag=name,
                 imageDigest="sha256:" + hashlib.sha256(manifest.encode()).hexdigest(),
             )
+        except ecr.exceptions.RepositoryNotFoundException:
+            raise ByocError(f"There is no ECR repository {repository}: create it first.") from None
         except ecr.exceptions.ImageAlreadyExistsException:
-            pass  # the same content under the same tag: nothing to do, as `docker push` finds
+            wanted = {"repositoryName": repository, "imageIds": [{"imageTag": name}]}
+            if ecr.batch_get_image(**wanted)["images"][0]["imageManifest"] != manifest:
+                raise ByocError(
+                    f"The tag {name} of {repository} is immutable and holds another image: "
+                    "build and push under a new tag."
+                ) from None
+            # else the same content under the same tag: nothing to do, as `docker push` finds
         return f"{repository_uri}:{name}"
 
     def resolve(self, manifest: str) -> Image | None:
@@ -151,6 +161,7 @@ class ProcessContainer(Container):
         self._private = sandbox.available()
         self._process: subprocess.Popen[bytes] | None = None
         self._code: int | None = None
+        self._killed = False
         root = _folder(image_id) / "rootfs"
         mounts = {f"/opt/{p.name}": p for p in (root / "opt").glob("*")} if self._private else {}
         mounts["/opt/ml"] = ml.path  # hides what the image holds there
@@ -174,7 +185,7 @@ class ProcessContainer(Container):
             self._code = problem[1]
             self._close_log()
             return
-        argv = [host.real(word) if word.startswith("/") else word for word in argv[:1]] + argv[1:]
+        argv = [host.real(word) if word.startswith("/") else word for word in argv]
         if self._private:
             old = self._scratch / "opt"
             old.mkdir()
@@ -197,6 +208,8 @@ class ProcessContainer(Container):
             code = self._process.poll()
             if code is not None:
                 self._code = 128 - code if code < 0 else code
+                if self._killed:  # `unshare` itself ends with 1 then
+                    self._code = 128 + signal.SIGKILL
                 self._end_group()
                 shutil.rmtree(self._scratch, ignore_errors=True)
         return self._code
@@ -215,6 +228,7 @@ class ProcessContainer(Container):
         for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
             if self.poll() is not None:
                 break
+            self._killed = number == signal.SIGKILL
             self._signal(number)
             try:
                 self.wait(patience)
@@ -291,17 +305,17 @@ def _cannot_start(
     if not argv:
         return "docker: no command specified", 125
     name = argv[0]
-    places = [f"{folder}/{name}" for folder in search] if "/" not in name else [name]
-    found = [file for place in places if (file := host.file(place)) is not None]
-    if any(os.access(file, os.X_OK) for file in found):
-        return None
-    if found:
-        return f'exec: "{name}": permission denied', 126
-    if "/" in name and name.startswith("."):
-        return None  # relative to the working directory: the kernel will say
-    if "/" in name:
+    if "/" not in name:  # what may not be executed is skipped, as `docker run` skips it
+        found = [file for folder in search if (file := host.file(f"{folder}/{name}")) is not None]
+        if any(os.access(file, os.X_OK) for file in found):
+            return None
+        return f'exec: "{name}": executable file not found in $PATH', 127
+    program = host.file(posixpath.join(workdir, name))
+    if program is None:
         return f'exec: "{name}": stat {name}: no such file or directory', 127
-    return f'exec: "{name}": executable file not found in $PATH', 127
+    if not os.access(program, os.X_OK):
+        return f'exec: "{name}": permission denied', 126
+    return None
 
 
 def _children(pid: int) -> list[int]:

@@ -32,14 +32,15 @@ def command(argv: list[str], mounts: Mapping[str, Path], workdir: str, scratch: 
     script = ["set -e", f"mount --rbind /opt {old}", "mount -t tmpfs -o mode=0755 tmpfs /opt"]
     for entry in os.scandir("/opt"):
         if entry.name not in names:
-            source, place = shlex.quote(f"{scratch}/{entry.name}"), shlex.quote(entry.path)
+            before, place = shlex.quote(f"{scratch}/{entry.name}"), shlex.quote(entry.path)
             if entry.is_symlink():
-                script.append(f"cp -P {source} {place}")
+                script.append(f"cp -P {before} {place}")
             else:
                 make = "mkdir" if entry.is_dir() else "touch"
-                script.append(f"{make} {place}; mount --rbind {source} {place}")
-    for path, folder in mounts.items():
-        script.append(f"mkdir -p {path}; mount --rbind {shlex.quote(str(folder))} {path}")
+                script.append(f"{make} {place}; mount --rbind {before} {place}")
+    for path, source in mounts.items():
+        make, place = "mkdir -p" if source.is_dir() else "touch", shlex.quote(path)
+        script.append(f"{make} {place}; mount --rbind {shlex.quote(str(source))} {place}")
     script.append("mount -t proc proc /proc 2>/dev/null || true")
     script.append(f"cd {shlex.quote(workdir)}")
     script.append('exec "$@"')

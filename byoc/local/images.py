@@ -1,6 +1,7 @@
 """From the URI in a request to the image that was pushed under it."""
 
 import re
+from dataclasses import replace
 
 from botocore.exceptions import ClientError
 
@@ -35,9 +36,9 @@ def find(context: Context, uri: str) -> tuple[Image, str]:
         if match["digest"]
         else {"imageTag": match["tag"] or "latest"}
     )
+    owner = replace(context, account=match["account"])  # moto looks in the caller's registry only
     try:
-        answer = context.client("ecr").batch_get_image(
-            registryId=match["account"],
+        answer = owner.client("ecr").batch_get_image(
             repositoryName=match["repository"],
             imageIds=[wanted],
         )

@@ -84,7 +84,8 @@ def upload_archive(s3: Any, folder: Path, uri: str) -> None:
             tar.add(path, arcname=str(path.relative_to(folder)), recursive=False)
     bucket, key = split(uri)
     try:
-        s3.upload_file(str(archive), bucket, key)
+        with archive.open("rb") as file:
+            s3.upload_fileobj(file, bucket, key)
     except ClientError as error:
         raise StorageError(f"{error}") from None
     finally:

@@ -13,7 +13,7 @@ from byoc.connect import regions
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"target": "azure"}, "target is 'azure': it must be \"local\" or \"aws\"."),
+        ({"target": "azure"}, 'target is \'azure\': it must be "local" or "aws".'),
         ({"account_id": 12345678}, "loses leading zeros: pass it as a string"),
         ({"account_id": 123456789012}, "pass it as a string"),
         ({"account_id": "12345"}, "must be a string of twelve digits"),

@@ -87,7 +87,8 @@ def test_copy(parse, line, places):
 def test_copying_everything_heeds_the_dockerignore(parse, write, tmp_path):
     write(tmp_path, **{".dockerignore": "# comment\nsecret*\nnotes/\n*.md\n!README.md\n"})
     dockerfile = parse(
-        "COPY . /opt/", **{"secret.txt": "", "notes__a": "", "x.md": "", "README.md": "", "keep": ""}
+        "COPY . /opt/",
+        **{"secret.txt": "", "notes__a": "", "x.md": "", "README.md": "", "keep": ""},
     )
     copied = set(dockerfile.copies)
     assert {"/opt/keep", "/opt/README.md"} <= copied

@@ -111,8 +111,13 @@ def test_an_immutable_tag_is_not_moved(cloud, toy_folder):
     cloud.push("still:1")
     (toy_folder / "train").write_text("#!/bin/sh\n")
     ENGINE.build(toy_folder, "still:1")
-    with pytest.raises(boto3.client("ecr").exceptions.ClientError, match="ImageTagAlreadyExists"):
+    with pytest.raises(ByocError, match="The tag 1 of still is immutable and holds another image"):
         cloud.push("still:1")
+
+
+def test_the_repository_must_exist(cloud, toy_tag):
+    with pytest.raises(ByocError, match="There is no ECR repository absent: create it first"):
+        ENGINE.push(toy_tag, f"{cloud.account}.dkr.ecr.us-east-1.amazonaws.com/absent")
 
 
 def test_a_snapshot_is_not_pushed_to_a_real_account(cloud, toy_tag, monkeypatch):
@@ -176,7 +181,9 @@ def test_this_machines_environment_stays_outside(image, ml, monkeypatch):
 
 def test_opt_ml_of_the_image_is_hidden(image, ml):
     built = image(
-        train=python("print(pathlib.Path('/opt/ml/code/x').exists(), os.path.isfile('/opt/other'))"),
+        train=python(
+            "print(pathlib.Path('/opt/ml/code/x').exists(), os.path.isfile('/opt/other'))"
+        ),
         x="",
         Dockerfile=ON_PATH + "COPY x /opt/ml/code/x\nCOPY x /opt/other\n",
     )
@@ -202,7 +209,8 @@ def test_exit_codes(image, ml, program, code):
     ("files", "arguments", "code", "said"),
     [
         ({}, ["serve"], 127, 'exec: "serve": executable file not found in $PATH'),
-        ({"train": "no shebang, no x"}, ["train"], 126, 'exec: "train": permission denied'),
+        ({"serve": "no x"}, ["serve"], 127, 'exec: "serve": executable file not found in $PATH'),
+        ({"run": "no x"}, ["./run"], 126, 'exec: "./run": permission denied'),
         ({}, ["/opt/none"], 127, 'exec: "/opt/none": stat /opt/none: no such file or directory'),
         ({}, [], 125, "docker: no command specified"),
     ],
@@ -267,19 +275,18 @@ def test_stop_is_sigterm_first(image, ml, until):
     assert list(container.lines()) == ["ready", "asked to stop"]
 
 
+DEAF_CHILD = "import os, signal; signal.signal(15, 1); os.write(1, b'1\\n'); signal.pause()"
 DEAF_PARENT = python(
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
-    "child = 'import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True); signal.pause()'",
-    "for _ in range(2): subprocess.Popen([sys.executable, '-c', child, os.environ['MARK']])",
+    f"child = [sys.executable, '-c', {DEAF_CHILD!r}, os.environ['MARK']]",
+    "for _ in range(2): subprocess.Popen(child)",
     "signal.pause()",
 )
 
 
 def test_stop_ends_children_too_even_deaf_ones(image, ml, until, alive, tmp_path):
     mark = f"mark-{tmp_path}"
-    container = ENGINE.run(
-        image(train=DEAF_PARENT), ["train"], ml=ml, environment={"MARK": mark}
-    )
+    container = ENGINE.run(image(train=DEAF_PARENT), ["train"], ml=ml, environment={"MARK": mark})
     until(lambda: container.log.count("1") == 2)
     assert len(alive(mark)) >= 3
     assert container.stop(0.1) == 128 + signal.SIGKILL

@@ -1,0 +1,32 @@
+"""A local AWS of the tests' own process, which does not wait long for anyone."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from byoc.local.server import Server
+from byoc.local.service import Options
+
+
+@pytest.fixture(scope="session")
+def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One second for the first good ping and for what does not stop by itself."""
+    options = Options(startup_timeout=1.0, stop_grace=1.0)
+    server = Server(tmp_path_factory.mktemp("impatient") / "work", options=options)
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    yield server
+    server.stop()
+    thread.join(60)
+
+
+@pytest.fixture
+def impatient(
+    impatient_server: Server, environment: None, clients: Any, account: str, open_cloud: Callable
+) -> Any:
+    """A fresh account of the impatient local AWS."""
+    cloud = open_cloud(account)
+    os.environ["AWS_ENDPOINT_URL"] = impatient_server.url
+    return type(cloud)(cloud.aws, clients, impatient_server.url)

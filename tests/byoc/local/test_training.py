@@ -1,0 +1,517 @@
+"""Training jobs, carried out for real: what the program gets, and what becomes of what it leaves."""
+
+import io
+import json
+import tarfile
+
+import pytest
+from botocore.exceptions import ClientError
+from byoc import engines
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+
+
+def archive(content):
+    """The files of a tar.gz."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        return {m.name: tar.extractfile(m).read().decode() for m in tar if m.isfile()}
+
+
+def statuses(job):
+    return [t["Status"] for t in job["SecondaryStatusTransitions"]]
+
+
+def test_a_job_from_its_data_to_its_artifact(cloud, toy):
+    cloud.put("data/a.csv", "1")
+    cloud.put("data/deep/b.csv", "22")
+    cloud.put("data-of-others/c.csv", "333")
+    job = cloud.train(
+        toy,
+        "data = ml / 'input/data/training'\n"
+        "sizes = {str(p.relative_to(data)): p.stat().st_size for p in data.rglob('*.csv')}\n"
+        "(ml / 'model/sizes.json').write_text(json.dumps(sizes))\n"
+        "(ml / 'output/data/report.txt').write_text('good')",
+        InputDataConfig=[cloud.channel("training", f"s3://{cloud.aws.bucket}/data/")],
+    )
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    output = f"s3://{cloud.aws.bucket}/out/{job['TrainingJobName']}/output"
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == f"{output}/model.tar.gz"
+    model = archive(cloud.get(f"{output}/model.tar.gz"))
+    assert json.loads(model["sizes.json"]) == {"a.csv": 1, "deep/b.csv": 2}
+    assert archive(cloud.get(f"{output}/output.tar.gz")) == {"report.txt": "good"}
+    assert "FailureReason" not in job
+
+
+def test_the_secondary_statuses_come_in_order_each_with_its_end(cloud, toy):
+    job = cloud.train(toy)
+    transitions = job["SecondaryStatusTransitions"]
+    assert statuses(job) == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+    for earlier, later in zip(transitions, transitions[1:], strict=False):
+        assert earlier["StartTime"] <= earlier["EndTime"] == later["StartTime"]
+    assert all(t["StatusMessage"] for t in transitions)
+    assert transitions[-1]["EndTime"]
+    assert job["SecondaryStatus"] == "Completed"
+    assert job["CreationTime"] <= job["TrainingStartTime"] <= job["TrainingEndTime"]
+    assert job["TrainingTimeInSeconds"] >= 1
+
+
+def test_describe_gives_back_what_was_asked_for(cloud, toy):
+    request = cloud.request(
+        toy,
+        "",
+        Environment={"A": "1"},
+        hyperparameters={"max_depth": "4"},
+        InputDataConfig=[cloud.channel("x", cloud.put("x/1", "1"), ContentType="text/csv")],
+    )
+    answer = cloud.sagemaker.create_training_job(**request)
+    assert answer["TrainingJobArn"] == (
+        f"arn:aws:sagemaker:us-east-1:{cloud.account}:training-job/{request['TrainingJobName']}"
+    )
+    job = cloud.finish(request["TrainingJobName"])
+    for member, value in request.items():
+        for key in value if isinstance(value, dict) else ():
+            assert job[member][key] == value[key]
+    assert job["InputDataConfig"][0]["ContentType"] == "text/csv"
+    assert job["TrainingJobArn"] == answer["TrainingJobArn"]
+
+
+def test_the_environment_is_the_platforms_and_no_more(cloud, toy):
+    job = cloud.train(
+        toy,
+        "(ml / 'model/env.json').write_text(json.dumps(dict(os.environ)))",
+        Environment={"MINE": "1", "GREETING": "from the request"},
+    )
+    model = archive(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"]))
+    environment = json.loads(model["env.json"])
+    assert environment["TRAINING_JOB_NAME"] == job["TrainingJobName"]
+    assert environment["TRAINING_JOB_ARN"] == job["TrainingJobArn"]
+    assert environment["MINE"] == "1"
+    assert environment["GREETING"] == "from the request"
+    strange = [n for n in environment if n.startswith(("SM_", "AWS_", "BYOC"))]
+    assert strange == []
+
+
+def test_the_configuration_files_hold_strings_and_the_channels(cloud, toy):
+    job = cloud.train(
+        toy,
+        "import shutil; shutil.copytree(ml / 'input/config', ml / 'model/config')",
+        hyperparameters={"max_depth": "4", "flag": "True"},
+        InputDataConfig=[
+            cloud.channel("training", cloud.put("x/1", "1"), ContentType="text/csv"),
+            cloud.channel("validation", cloud.put("y/1", "1")),
+        ],
+    )
+    model = archive(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"]))
+    hyperparameters = json.loads(model["config/hyperparameters.json"])
+    assert (hyperparameters["max_depth"], hyperparameters["flag"]) == ("4", "True")
+    channels = json.loads(model["config/inputdataconfig.json"])
+    assert channels["training"]["ContentType"] == "text/csv"
+    assert channels["validation"] == {
+        "TrainingInputMode": "File",
+        "S3DistributionType": "FullyReplicated",
+        "RecordWrapperType": "None",
+    }
+    resources = json.loads(model["config/resourceconfig.json"])
+    assert resources["current_instance_type"] == "ml.m5.large"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "argv"),
+    [
+        ({}, ["train"]),
+        ({"ContainerArguments": ["other", "x"]}, None),
+        ({"ContainerEntrypoint": ["/bin/sh", "-c", "echo said $0", "me"]}, "said me"),
+        ({"ContainerEntrypoint": ["/bin/echo"], "ContainerArguments": ["a", "b"]}, "a b"),
+    ],
+)
+def test_entrypoint_and_arguments_of_the_request(cloud, toy, algorithm, argv):
+    program = "print(*[pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])"
+    job = cloud.train(toy, program, algorithm=algorithm)
+    if argv is None:  # ContainerArguments take the place of `train`: there is no program `other`
+        assert job["FailureReason"] == "AlgorithmError: , exit code: 127"
+        return
+    said = cloud.log(LOG_GROUP, job["TrainingJobName"])
+    assert said == ["train"] if argv == ["train"] else [argv]
+
+
+def test_metrics_are_the_last_values_and_all_are_in_cloudwatch(cloud, toy):
+    definitions = [
+        {"Name": "loss", "Regex": "loss=([0-9.]+)"},
+        {"Name": "never", "Regex": "never=([0-9.]+)"},
+        {"Name": "broken", "Regex": "broken=(.*)"},
+    ]
+    job = cloud.train(
+        toy,
+        "print('loss=0.9'); print('epoch 2 loss=0.5 loss=0.25', file=sys.stderr)\n"
+        "print('broken=not a number')",
+        algorithm={"MetricDefinitions": definitions},
+    )
+    (final,) = job["FinalMetricDataList"]
+    assert (final["MetricName"], final["Value"]) == ("loss", 0.25)
+    assert job["TrainingStartTime"] <= final["Timestamp"] <= job["TrainingEndTime"]
+    (found,) = cloud.client("cloudwatch").get_metric_statistics(
+        Namespace=LOG_GROUP,
+        MetricName="loss",
+        Dimensions=[{"Name": "Host", "Value": f"{job['TrainingJobName']}/algo-1"}],
+        StartTime=job["CreationTime"].replace(second=0, microsecond=0),
+        EndTime=job["CreationTime"].replace(year=job["CreationTime"].year + 1),
+        Period=86400 * 366,
+        Statistics=["SampleCount", "Minimum", "Maximum"],
+    )["Datapoints"]
+    assert (found["SampleCount"], found["Minimum"], found["Maximum"]) == (3, 0.25, 0.9)
+
+
+def test_the_log_can_be_read_while_the_job_runs(cloud, toy, gate, until):
+    job = cloud.start(toy, f"print('before'); {gate.program}; print(); print('after')")
+    logs = cloud.client("logs")
+
+    def streams():
+        try:
+            return logs.describe_log_streams(
+                logGroupName=LOG_GROUP, logStreamNamePrefix=f"{job}/algo-1-"
+            )["logStreams"]
+        except logs.exceptions.ResourceNotFoundException:
+            return []
+
+    until(lambda: streams() and cloud.log(LOG_GROUP, job) == ["before"])
+    assert cloud.sagemaker.describe_training_job(TrainingJobName=job)["SecondaryStatus"] == (
+        "Training"
+    )
+    gate.open()
+    cloud.finish(job)
+    assert cloud.log(LOG_GROUP, job) == ["before", " ", "after"]
+
+
+def test_a_thousand_lines_arrive_in_order(cloud, toy):
+    job = cloud.train(toy, "for n in range(1200): print(n)")
+    assert cloud.log(LOG_GROUP, job["TrainingJobName"]) == [str(n) for n in range(1200)]
+
+
+# --- failures
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("sys.exit(1)", "AlgorithmError: , exit code: 1"),
+        ("sys.exit(137)", "AlgorithmError: , exit code: 137"),
+        (
+            "(ml / 'output/failure').write_text('mend the data'); sys.exit(2)",
+            "AlgorithmError: mend the data, exit code: 2",
+        ),
+    ],
+)
+def test_a_failure_has_the_programs_text_and_code(cloud, toy, program, reason):
+    job = cloud.train(toy, f"(ml / 'model/half').write_text('x'); {program}")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Failed", "Failed")
+    assert job["FailureReason"] == reason
+    assert statuses(job) == ["Starting", "Downloading", "Training", "Failed"]
+    assert job["SecondaryStatusTransitions"][-1]["EndTime"]
+    assert "ModelArtifacts" not in job
+    with pytest.raises(ClientError):
+        cloud.get(f"s3://{cloud.aws.bucket}/out/{job['TrainingJobName']}/output/model.tar.gz")
+
+
+def test_a_long_failure_is_cut_to_what_the_api_allows(cloud, toy):
+    job = cloud.train(toy, "(ml / 'output/failure').write_text('é' * 5000); sys.exit(1)")
+    assert job["FailureReason"].startswith("AlgorithmError: ééé")
+    assert len(job["FailureReason"]) == 1024
+
+
+def test_a_failure_file_of_a_job_that_succeeds_means_nothing(cloud, toy):
+    job = cloud.train(toy, "(ml / 'output/failure').write_text('oh')")
+    assert job["TrainingJobStatus"] == "Completed"
+    assert "FailureReason" not in job
+
+
+def test_an_image_without_train_fails_with_127_and_dockers_words(cloud, write, tmp_path):
+    folder = write(tmp_path / "empty", Dockerfile="FROM python:3.12\n")
+    engines.engine().build(folder, "empty:1")
+    job = cloud.train(cloud.push("empty:1"))
+    assert job["FailureReason"] == "AlgorithmError: , exit code: 127"
+    assert 'exec: "train": executable file not found in $PATH' in cloud.log(LOG_GROUP)
+
+
+def test_no_objects_under_the_prefix(cloud, toy):
+    channel = cloud.channel("training", f"s3://{cloud.aws.bucket}/nothing/here/")
+    job = cloud.train(toy, InputDataConfig=[channel])
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith(
+        "ClientError: Data download failed:No S3 objects found under S3 URL "
+        f'"s3://{cloud.aws.bucket}/nothing/here/" given in input data source.'
+    )
+    assert cloud.role in job["FailureReason"]
+    assert statuses(job) == ["Starting", "Downloading", "Failed"]
+
+
+def test_no_such_bucket(cloud, toy):
+    channel = cloud.channel("training", f"s3://no-such-bucket-{cloud.account}/x/")
+    job = cloud.train(toy, InputDataConfig=[channel])
+    assert job["FailureReason"].startswith("ClientError: ")
+    assert "NoSuchBucket" in job["FailureReason"]
+
+
+def test_an_output_bucket_that_is_not_there_fails_the_job(cloud, toy):
+    job = cloud.train(
+        toy, OutputDataConfig={"S3OutputPath": f"s3://no-such-bucket-{cloud.account}/out"}
+    )
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: ")
+    assert "NoSuchBucket" in job["FailureReason"]
+
+
+# --- stopping
+
+HANDLER = (
+    "def stop(*_):\n"
+    "    (ml / 'model/saved').write_text('in time'); print('stopping'); sys.exit(0)\n"
+    "signal.signal(signal.SIGTERM, stop)\n"
+    "print('ready')\n"
+    "while True: signal.pause()"
+)
+
+
+def test_stop_is_sigterm_and_what_was_saved_is_kept(cloud, toy, until):
+    job = cloud.start(toy, HANDLER)
+    describe = lambda: cloud.sagemaker.describe_training_job(TrainingJobName=job)  # noqa: E731
+    until(lambda: describe()["SecondaryStatus"] == "Training")
+    until(lambda: "ready" in _log_or_nothing(cloud, job))
+    cloud.sagemaker.stop_training_job(TrainingJobName=job)
+    assert describe()["TrainingJobStatus"] in ("Stopping", "Stopped")
+    cloud.sagemaker.get_waiter("training_job_completed_or_stopped").wait(
+        TrainingJobName=job, WaiterConfig=cloud.waiter
+    )
+    found = describe()
+    assert (found["TrainingJobStatus"], found["SecondaryStatus"]) == ("Stopped", "Stopped")
+    assert statuses(found) == ["Starting", "Downloading", "Training", "Stopping", "Stopped"]
+    assert archive(cloud.get(found["ModelArtifacts"]["S3ModelArtifacts"])) == {"saved": "in time"}
+    assert "FailureReason" not in found
+    assert cloud.log(LOG_GROUP, job) == ["ready", "stopping"]
+
+
+def _log_or_nothing(cloud, job):
+    try:
+        return cloud.log(LOG_GROUP, job)
+    except (ClientError, ValueError):
+        return []
+
+
+def test_a_stopped_job_whose_program_exits_with_an_error_is_still_stopped(cloud, toy, until):
+    job = cloud.start(toy, HANDLER.replace("sys.exit(0)", "sys.exit(143)"))
+    until(lambda: "ready" in _log_or_nothing(cloud, job))
+    cloud.sagemaker.stop_training_job(TrainingJobName=job)
+    cloud.sagemaker.stop_training_job(TrainingJobName=job)  # asked twice: no harm
+    assert cloud.finish(job)["TrainingJobStatus"] == "Stopped"
+
+
+def test_a_job_can_be_stopped_as_soon_as_it_is_created(cloud, toy, alive, until):
+    mark = f"mark-{cloud.account}"
+    job = cloud.start(toy, HANDLER, Environment={"MARK": mark})
+    cloud.sagemaker.stop_training_job(TrainingJobName=job)
+    found = cloud.finish(job)
+    assert found["TrainingJobStatus"] == "Stopped"
+    assert statuses(found)[-2:] == ["Stopping", "Stopped"]
+    until(lambda: not alive(mark))
+
+
+def test_a_job_that_has_ended_cannot_be_stopped(cloud, toy):
+    name = cloud.train(toy)["TrainingJobName"]
+    with pytest.raises(ClientError, match="in status Completed") as caught:
+        cloud.sagemaker.stop_training_job(TrainingJobName=name)
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+
+def test_max_runtime_stops_the_job_and_keeps_what_was_saved(cloud, toy):
+    job = cloud.train(toy, HANDLER, StoppingCondition={"MaxRuntimeInSeconds": 2})
+    assert job["TrainingJobStatus"] == "Stopped"
+    assert job["SecondaryStatus"] == "MaxRuntimeExceeded"
+    assert statuses(job)[-1] == "MaxRuntimeExceeded"
+    assert archive(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"])) == {"saved": "in time"}
+
+
+def test_a_deaf_program_is_killed_after_the_grace(impatient, toy_tag, alive, until):
+    mark = f"mark-{impatient.account}"
+    job = impatient.start(
+        impatient.push(toy_tag),
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "(ml / 'model/saved').write_text('early')\n"
+        "print('ready')\n"
+        "while True: signal.pause()",
+        Environment={"MARK": mark},
+    )
+    until(lambda: "ready" in _log_or_nothing(impatient, job))
+    impatient.sagemaker.stop_training_job(TrainingJobName=job)
+    found = impatient.finish(job)
+    assert found["TrainingJobStatus"] == "Stopped"
+    assert archive(impatient.get(found["ModelArtifacts"]["S3ModelArtifacts"])) == {"saved": "early"}
+    until(lambda: not alive(mark))
+
+
+# --- names, lists, several
+
+
+def test_a_name_is_taken_once(cloud, toy):
+    job = cloud.train(toy)
+    with pytest.raises(ClientError, match="must be unique within an AWS account") as caught:
+        cloud.start(toy, name=job["TrainingJobName"])
+    assert caught.value.response["Error"]["Code"] == "ResourceInUse"
+    found = cloud.sagemaker.describe_training_job(TrainingJobName=job["TrainingJobName"])
+    assert found["CreationTime"] == job["CreationTime"]
+
+
+def test_what_is_not_there(cloud):
+    for call in (cloud.sagemaker.describe_training_job, cloud.sagemaker.stop_training_job):
+        with pytest.raises(ClientError, match="Requested resource not found") as caught:
+            call(TrainingJobName="nothing")
+        assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+
+def test_several_jobs_run_at_once(cloud, toy, tmp_path, until):
+    """Each waits for all others: jobs that ran one after another would never end."""
+    program = (
+        f"pathlib.Path({str(tmp_path)!r}, os.environ['TRAINING_JOB_NAME']).touch()\n"
+        f"while len(list(pathlib.Path({str(tmp_path)!r}).glob('together-*'))) < 3: "
+        "time.sleep(0.02)"
+    )
+    jobs = [cloud.start(toy, program, name=f"together-{n}") for n in range(3)]
+    assert {cloud.finish(job)["TrainingJobStatus"] for job in jobs} == {"Completed"}
+
+
+def test_a_job_runs_the_image_that_was_pushed(cloud, toy_folder):
+    """And neither what lies in the folder now nor what was built under the same tag since."""
+    engine = engines.engine()
+    (toy_folder / "train").write_text("#!/bin/sh\necho first\n")
+    engine.build(toy_folder, "moving:1")
+    uri = cloud.push("moving:1")
+    (toy_folder / "train").write_text("#!/bin/sh\necho second\n")
+    first = cloud.train(uri)["TrainingJobName"]
+    engine.build(toy_folder, "moving:1")
+    built = cloud.train(uri)["TrainingJobName"]
+    cloud.push("moving:1")
+    pushed = cloud.train(uri)["TrainingJobName"]
+    said = {job: cloud.log(LOG_GROUP, job) for job in (first, built, pushed)}
+    assert said == {first: ["first"], built: ["first"], pushed: ["second"]}
+
+
+def test_an_image_by_its_digest(cloud, toy):
+    (details,) = cloud.client("ecr").describe_images(repositoryName="toy")["imageDetails"]
+    uri = f"{toy.rpartition(':')[0]}@{details['imageDigest']}"
+    assert cloud.train(uri)["TrainingJobStatus"] == "Completed"
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("{account}.dkr.ecr.us-east-1.amazonaws.com/absent:1", "not found"),
+        ("{account}.dkr.ecr.us-east-1.amazonaws.com/toy:absent", "not found"),
+        ("{account}.dkr.ecr.us-east-1.amazonaws.com/toy", "not found"),  # means :latest
+        (
+            "{account}.dkr.ecr.eu-west-1.amazonaws.com/toy:1",
+            "its region eu-west-1 is not us-east-1",
+        ),
+        ("999999999999.dkr.ecr.us-east-1.amazonaws.com/toy:1", "not found"),
+        ("python:3.12", "must be an Amazon ECR image"),
+    ],
+)
+def test_an_image_that_cannot_be_had_is_refused_at_once(cloud, toy, image, said):
+    uri = image.format(account=cloud.account)
+    with pytest.raises(ClientError, match=said) as caught:
+        cloud.start(uri)
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    assert uri in str(caught.value)
+    assert cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+S3 = {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/x/"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"CheckpointConfig": {"S3Uri": "s3://bucket/x"}}, "CheckpointConfig"),
+        ({"EnableManagedSpotTraining": True}, "EnableManagedSpotTraining"),
+        (
+            {
+                "ResourceConfig": {
+                    "InstanceType": "ml.m5.large",
+                    "InstanceCount": 2,
+                    "VolumeSizeInGB": 1,
+                }
+            },
+            "several instances",
+        ),
+        (
+            {"OutputDataConfig": {"S3OutputPath": "s3://bucket/o", "CompressionType": "NONE"}},
+            "CompressionType NONE",
+        ),
+        (
+            {
+                "InputDataConfig": [
+                    {
+                        "ChannelName": "x",
+                        "DataSource": {"S3DataSource": S3},
+                        "InputMode": "Pipe",
+                    }
+                ]
+            },
+            "TrainingInputMode Pipe",
+        ),
+        (
+            {
+                "InputDataConfig": [
+                    {
+                        "ChannelName": "x",
+                        "DataSource": {"S3DataSource": {**S3, "S3DataType": "ManifestFile"}},
+                    }
+                ]
+            },
+            "S3Prefix",
+        ),
+    ],
+)
+def test_what_is_not_done_yet_is_refused_by_name(cloud, toy, change, said):
+    with pytest.raises(ClientError, match=rf"does not implement CreateTrainingJob .*{said}"):
+        cloud.start(toy, **change)
+    assert cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_lists_filter_sort_and_paginate(cloud, toy):
+    for name in ("b-good", "a-good", "c-bad"):
+        cloud.train(toy, "sys.exit(1)" if name == "c-bad" else "", name=name)
+
+    def names(**wanted):
+        found = cloud.sagemaker.list_training_jobs(**wanted)["TrainingJobSummaries"]
+        return [row["TrainingJobName"] for row in found]
+
+    assert names() == ["c-bad", "a-good", "b-good"]
+    assert names(SortOrder="Ascending") == ["b-good", "a-good", "c-bad"]
+    assert names(SortBy="Name", SortOrder="Ascending") == ["a-good", "b-good", "c-bad"]
+    assert names(SortBy="Status", SortOrder="Descending")[0] == "c-bad"
+    assert names(NameContains="GOOD") == ["a-good", "b-good"]
+    assert names(StatusEquals="Failed") == ["c-bad"]
+    created = cloud.sagemaker.describe_training_job(TrainingJobName="a-good")["CreationTime"]
+    assert names(CreationTimeAfter=created) == ["c-bad"]
+    assert names(CreationTimeBefore=created) == ["b-good"]
+    pages = cloud.sagemaker.get_paginator("list_training_jobs").paginate(
+        SortBy="Name", SortOrder="Ascending", PaginationConfig={"PageSize": 2}
+    )
+    pages = [[r["TrainingJobName"] for r in p["TrainingJobSummaries"]] for p in pages]
+    assert pages == [["a-good", "b-good"], ["c-bad"]]
+    with pytest.raises(ClientError, match="NextToken"):
+        names(NextToken="made up")
+
+
+def test_accounts_and_regions_do_not_see_each_other(open_cloud, toy_tag, account):
+    clouds = [
+        open_cloud("000012345678"),
+        open_cloud("000012345678", "eu-west-1"),
+        open_cloud(account, "eu-west-1"),
+    ]
+    for cloud in clouds:
+        image = cloud.push(toy_tag)
+        job = cloud.train(image, "print(os.environ['TRAINING_JOB_ARN'])", name="same")
+        assert job["TrainingJobStatus"] == "Completed"
+        arn = f"arn:aws:sagemaker:{cloud.region}:{cloud.account}:training-job/same"
+        assert job["TrainingJobArn"] == arn
+        assert cloud.log(LOG_GROUP) == [arn]
+        assert len(cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"]) == 1
