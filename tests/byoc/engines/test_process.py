@@ -210,7 +210,7 @@ def test_exit_codes(image, ml, program, code):
     [
         ({}, ["serve"], 127, 'exec: "serve": executable file not found in $PATH'),
         ({"serve": "no x"}, ["serve"], 127, 'exec: "serve": executable file not found in $PATH'),
-        ({"run": "no x"}, ["./run"], 126, 'exec: "./run": permission denied'),
+        ({"x": "no x"}, ["/opt/program/x"], 126, 'exec: "/opt/program/x": permission denied'),
         ({}, ["/opt/none"], 127, 'exec: "/opt/none": stat /opt/none: no such file or directory'),
         ({}, [], 125, "docker: no command specified"),
     ],
