@@ -38,10 +38,12 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-## lock: write requirements.txt anew from pyproject.toml (needs the network)
+## lock: write both requirements.txt anew from pyproject.toml (needs the network)
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate
 lock: setup
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-		--no-header --no-annotate pyproject.toml -o requirements.txt
+	$(LOCK) --all-extras pyproject.toml -o requirements.txt
+	$(LOCK) --group container -o container/requirements.txt
 
 ## setup: the environment of the book in .venv, and the container's own in the cache
 setup: .venv/.complete

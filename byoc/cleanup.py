@@ -1,14 +1,11 @@
-"""Find everything that carries the project's tag, delete it in the right order, prove it.
-
-Training jobs are records that AWS keeps and never bills: they can't be deleted and are left out.
-"""
+"""Find everything that carries the project's tag, delete it in the right order, prove it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 from byoc.connect import Connection
 
@@ -49,10 +46,10 @@ def _tagged(arn: str, aws: Connection) -> bool:
     return {"Key": "project", "Value": aws.project} in tags
 
 
-def _sagemaker(operation: str, kind: str) -> Callable[[Connection], list[Item]]:
+def _sagemaker(operation: str, kind: str, member: str = "") -> Callable[[Connection], list[Item]]:
     def list_items(aws: Connection) -> list[Item]:
         pages = boto3.client("sagemaker").get_paginator(operation).paginate()
-        found = [row for page in pages for row in page[f"{kind}s"]]
+        found = [row for page in pages for row in page[member or f"{kind}s"]]
         own = [row for row in found if _tagged(row[f"{kind}Arn"], aws)]
         return [Item("sagemaker", kind, row[f"{kind}Name"]) for row in own]
 
@@ -74,26 +71,19 @@ def _delete_model(item: Item) -> None:
     boto3.client("sagemaker").delete_model(ModelName=item.name)
 
 
-def _running_jobs(aws: Connection) -> list[Item]:
-    """Jobs that still run and bill; completed ones are records."""
-    pages = boto3.client("sagemaker").get_paginator("list_training_jobs")
-    items = []
-    for status in ("InProgress", "Stopping"):
-        for page in pages.paginate(StatusEquals=status, NameContains=aws.project):
-            for row in page["TrainingJobSummaries"]:
-                if _tagged(row["TrainingJobArn"], aws):
-                    items.append(Item("sagemaker", "TrainingJob", row["TrainingJobName"]))
-    return items
-
-
-def _stop_job(item: Item) -> None:
+def _delete_job(item: Item) -> None:
     sagemaker = boto3.client("sagemaker")
     try:
         sagemaker.stop_training_job(TrainingJobName=item.name)
     except ClientError:
-        pass  # it ended by itself
+        pass  # it has ended
+    wanted = {"TrainingJobName": item.name}
     waiter = sagemaker.get_waiter("training_job_completed_or_stopped")
-    waiter.wait(TrainingJobName=item.name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
+    try:
+        waiter.wait(**wanted, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
+    except WaiterError:
+        pass  # it has failed, which is an end too
+    sagemaker.delete_training_job(**wanted)
 
 
 def _repositories(aws: Connection) -> list[Item]:
@@ -126,7 +116,7 @@ def _objects(aws: Connection) -> list[Item]:
 
 
 def _empty_bucket(item: Item) -> None:
-    boto3.resource("s3").Bucket(item.name).objects.all().delete()
+    boto3.resource("s3").Bucket(item.name).object_versions.delete()
 
 
 def _stacks(aws: Connection) -> list[Item]:
@@ -183,10 +173,10 @@ def _delete_log_stream(item: Item) -> None:
 
 Lister = Callable[[Connection], list[Item]]
 _KINDS: list[tuple[Lister, Callable[[Item], Any]]] = [
-    (_running_jobs, _stop_job),
     (_sagemaker("list_endpoints", "Endpoint"), _delete_endpoint),
     (_sagemaker("list_endpoint_configs", "EndpointConfig"), _delete_endpoint_config),
     (_sagemaker("list_models", "Model"), _delete_model),
+    (_sagemaker("list_training_jobs", "TrainingJob", "TrainingJobSummaries"), _delete_job),
     (_repositories, _delete_repository),
     (_objects, _empty_bucket),
     (_stacks, _delete_stack),

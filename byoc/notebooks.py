@@ -38,6 +38,7 @@ def run_all(paths: Sequence[Path], output: Path, parameters: Mapping[str, str]) 
                 cwd=str(path.parent),
                 kernel_name="python3",
                 progress_bar=False,
+                extra_arguments=["--log-level=CRITICAL"],  # the kernel's own chatter
             )
         except PapermillExecutionError as error:
             bar.close()

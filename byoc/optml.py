@@ -4,6 +4,7 @@ Source of every path and file: SageMaker Developer Guide, your-algorithms-infere
 your-algorithms-training-algo-running-container and -output.
 """
 
+import atexit
 import json
 import shutil
 import tempfile
@@ -36,9 +37,13 @@ class OptML:
         """Lay out the folders and configuration files of a one-host job.
 
         `channels` maps a channel's name to a file or folder that is copied in; `model` is a folder
-        copied to `model` for a serving run; without `path` a temporary folder is made.
+        copied to `model` for a serving run; without `path` a temporary folder is made, which goes
+        when this process ends.
         """
-        ml = cls(Path(path or tempfile.mkdtemp(prefix="byoc-")).absolute())
+        if path is None:
+            path = tempfile.mkdtemp(prefix="byoc-")
+            atexit.register(shutil.rmtree, path, ignore_errors=True)
+        ml = cls(Path(path).absolute())
         for folder in ("input/config", "input/data", "model", "output/data"):
             (ml.path / folder).mkdir(parents=True, exist_ok=True)
         for name, source in (channels or {}).items():

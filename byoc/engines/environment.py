@@ -37,7 +37,8 @@ def prepare(requirements: str) -> Path:
 
 
 def _install(folder: Path, requirements: str) -> None:
-    print("byoc: installing the container's requirements (once)", file=sys.stderr)
+    if requirements.strip():
+        print("byoc: installing the container's requirements (once)", file=sys.stderr)
     uv = [find_uv_bin(), "--quiet", "--no-progress"]
     python = str(folder / "bin/python")
     subprocess.run([*uv, "venv", "--python", sys.executable, str(folder)], check=True)

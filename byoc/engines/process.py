@@ -100,14 +100,13 @@ class ProcessEngine:
             )
         except ecr.exceptions.RepositoryNotFoundException:
             raise ByocError(f"There is no ECR repository {repository}: create it first.") from None
+        except ecr.exceptions.ImageTagAlreadyExistsException:
+            raise ByocError(
+                f"The tag {name} of {repository} is immutable and holds another image: "
+                "build and push under a new tag."
+            ) from None
         except ecr.exceptions.ImageAlreadyExistsException:
-            wanted = {"repositoryName": repository, "imageIds": [{"imageTag": name}]}
-            if ecr.batch_get_image(**wanted)["images"][0]["imageManifest"] != manifest:
-                raise ByocError(
-                    f"The tag {name} of {repository} is immutable and holds another image: "
-                    "build and push under a new tag."
-                ) from None
-            # else the same content under the same tag: nothing to do, as `docker push` finds
+            pass  # the same content under the same tag: nothing to do, as `docker push` finds
         return f"{repository_uri}:{name}"
 
     def resolve(self, manifest: str) -> Image | None:
@@ -120,7 +119,9 @@ class ProcessEngine:
         sizes: dict[str, int] = {}
         site = next(_environment(image.id).glob("lib/python*/site-packages"))
         for distribution in importlib.metadata.distributions(path=[str(site)]):
-            files = [site / str(file) for file in distribution.files or []]
+            listed = [site / str(file) for file in distribution.files or []]
+            files = [file for file in listed if file.suffix != ".pyc"]
+            files += [code for file in files for code in _bytecode(file)]
             sizes[distribution.name] = sum(f.stat().st_size for f in files if f.is_file())
         return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
@@ -316,6 +317,13 @@ def _cannot_start(
     if not os.access(program, os.X_OK):
         return f'exec: "{name}": permission denied', 126
     return None
+
+
+def _bytecode(source: Path) -> list[Path]:
+    """The compiled forms of a module; not every installer lists them."""
+    if source.suffix != ".py":
+        return []
+    return list(source.parent.glob(f"__pycache__/{source.stem}.*.pyc"))
 
 
 def _children(pid: int) -> list[int]:

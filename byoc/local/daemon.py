@@ -1,6 +1,7 @@
 """One local AWS for each user of the machine: started, found again and stopped by any process."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -85,6 +86,7 @@ def _start(port: int) -> Daemon:
             stderr=log,
             start_new_session=True,
             cwd="/",
+            env={k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
         )
     deadline = time.monotonic() + START_TIMEOUT
     while not announce.exists():

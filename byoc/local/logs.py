@@ -47,7 +47,10 @@ class LogStream:
                     break
             ended = batch[-1] is None
             events = [event for event in batch if event is not None]
-            if events:
-                self._client.put_log_events(
-                    logGroupName=self.group, logStreamName=self.stream, logEvents=events
-                )
+            try:
+                if events:
+                    self._client.put_log_events(
+                        logGroupName=self.group, logStreamName=self.stream, logEvents=events
+                    )
+            except self._client.exceptions.ResourceNotFoundException:
+                pass  # the group was deleted meanwhile

@@ -4,7 +4,9 @@ import hashlib
 import json
 from typing import Any
 
-from moto.ecr.models import Image
+from moto.core.exceptions import ServiceException
+from moto.ecr.exceptions import ImageAlreadyExistsException
+from moto.ecr.models import ECRBackend, Image
 from moto.iam.models import Role
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -13,6 +15,7 @@ def application() -> DomainDispatcherApplication:
     """moto as a WSGI application, corrected."""
     for model, method, corrected in (
         (Role, "put_policy", _put_policy),
+        (ECRBackend, "put_image", _put_image),
         (Image, "_create_digest", _digest),
         (Image, "get_image_size_in_bytes", _size),
     ):
@@ -43,6 +46,30 @@ def _put_policy(self: Any, policy_name: str, policy_json: Any) -> None:
     """A role's inline policy is JSON, also when CloudFormation gives it (moto: a Python dict)."""
     text = policy_json if isinstance(policy_json, str) else json.dumps(policy_json, default=str)
     self.policies[policy_name] = text
+
+
+class ImageTagAlreadyExistsException(ServiceException):
+    code = "ImageTagAlreadyExistsException"
+
+
+def _put_image(
+    self: Any, repository_name: str, image_manifest: str, image_tag: str, *rest: Any
+) -> Image:
+    """An immutable tag on other content is an error of its own (moto: as on the same)."""
+    try:
+        return _moto_put_image(self, repository_name, image_manifest, image_tag, *rest)
+    except ImageAlreadyExistsException:
+        images = self.repositories[repository_name].images
+        tagged = next((image for image in images if image_tag in image.image_tags), None)
+        if tagged is None or tagged.image_manifest == image_manifest:
+            raise
+        raise ImageTagAlreadyExistsException(
+            f"The image tag '{image_tag}' already exists in the '{repository_name}' repository "
+            "and cannot be overwritten because the tag is immutable."
+        ) from None
+
+
+_moto_put_image = ECRBackend.put_image
 
 
 def _digest(self: Any) -> None:

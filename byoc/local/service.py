@@ -1,5 +1,6 @@
 """The table of operations, and what each of them is given."""
 
+import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,12 +66,21 @@ class Context:
 
     def client(self, service: str) -> Any:
         """A boto3 client of this account and region at the local AWS itself."""
-        session = boto3.session.Session()
-        return session.client(
-            service,
-            region_name=self.region,
-            endpoint_url=self.platform.endpoint_url,
-            aws_access_key_id=self.account,
-            aws_secret_access_key="local",
-            config=Config(retries={"total_max_attempts": 1}, max_pool_connections=50),
-        )
+        with _LOCK:  # a session is not safe for several threads, its clients are
+            return _session().client(
+                service,
+                region_name=self.region,
+                endpoint_url=self.platform.endpoint_url,
+                aws_access_key_id=self.account,
+                aws_secret_access_key="local",
+                config=Config(retries={"total_max_attempts": 1}, max_pool_connections=50),
+            )
+
+
+_LOCK = threading.Lock()
+
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    """One for all clients: it reads the model of each service once."""
+    return boto3.session.Session()

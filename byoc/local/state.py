@@ -98,6 +98,6 @@ def _wanted(request: dict[str, Any], row: dict[str, Any], name: str, status: str
 def _position(token: str | None) -> int:
     if token is None:
         return 0
-    if not token.isdigit():
+    if not token.isdecimal():
         raise validation("The NextToken is not one that a List operation returned.")
     return int(token)

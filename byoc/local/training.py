@@ -135,6 +135,23 @@ def stop_training_job(context: Context, request: dict[str, Any]) -> None:
         job.runtime.stop("Stopped")
 
 
+@operation
+def delete_training_job(context: Context, request: dict[str, Any]) -> None:
+    """Only an ended job can be deleted. Source: API Reference, DeleteTrainingJob."""
+    name = request["TrainingJobName"]
+    with context.platform.state.lock:
+        jobs = context.table("training-job")
+        if name not in jobs:
+            raise AWSError("ResourceNotFound", "Requested resource not found.")
+        status = jobs[name].data["TrainingJobStatus"]
+        if status in ("InProgress", "Stopping"):
+            raise AWSError(
+                "ResourceInUse",
+                f"The request was rejected because the training job is in status {status}.",
+            )
+        del jobs[name]
+
+
 def _find(context: Context, request: dict[str, Any]) -> Resource:
     job = context.table("training-job").get(request["TrainingJobName"])
     if job is None:

@@ -160,14 +160,23 @@ def test_a_model_archive_that_cannot_be_unpacked(cloud, toy, kind):
 def test_deleting_while_it_is_being_created_leaves_no_process(cloud, toy, alive, until):
     mark = f"mark-{cloud.account}"
     cloud.create_endpoint(toy, Environment={"MARK": mark, "PING": "503"})
-    until(lambda: alive(mark))
+    until(lambda: _log_or_nothing(cloud) == ["serving"])
+    assert cloud.sagemaker.describe_endpoint(EndpointName="toy")["EndpointStatus"] == "Creating"
     cloud.delete_endpoint()
     until(lambda: not alive(mark))
     assert cloud.sagemaker.list_endpoints()["Endpoints"] == []
 
 
-def test_deleting_at_once_and_creating_again(cloud, toy):
+def _log_or_nothing(cloud):
+    try:
+        return cloud.log("/aws/sagemaker/Endpoints/toy")
+    except (ClientError, ValueError):
+        return []
+
+
+def test_a_name_is_free_again_after_deletion(cloud, toy):
     name = cloud.create_endpoint(toy)
+    cloud.deployed()
     cloud.delete_endpoint(name)
     cloud.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
     assert cloud.deployed(name)["EndpointStatus"] == "InService"

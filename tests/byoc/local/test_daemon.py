@@ -1,0 +1,145 @@
+"""The one local AWS of a user: started, found again and stopped, with all that it runs."""
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import boto3
+import psutil
+import pytest
+from byoc import ByocError, connect
+from byoc.local import daemon
+
+
+@pytest.fixture
+def own_home(tmp_path, monkeypatch, environment):
+    """A user on whose machine no local AWS runs; what the test starts is stopped."""
+    monkeypatch.setenv("BYOC_HOME", str(tmp_path / "home"))
+    yield tmp_path / "home"
+    daemon.down()
+
+
+def test_up_is_idempotent_and_down_ends_it(own_home, alive, until):
+    assert daemon.status() is None
+    first = daemon.up()
+    assert daemon.up() == first == daemon.status()
+    assert first.url.startswith("http://127.0.0.1:")
+    assert psutil.pid_exists(first.pid)
+    (listening,) = {
+        c.laddr.ip
+        for c in psutil.Process(first.pid).net_connections()
+        if c.status == psutil.CONN_LISTEN
+    }
+    assert listening == "127.0.0.1"
+    assert daemon.down() is True
+    assert daemon.status() is None
+    assert daemon.down() is False
+    until(lambda: not alive(str(own_home)))
+
+
+def test_another_process_finds_it(own_home):
+    here = daemon.up()
+    code = "from byoc.local import daemon; print(daemon.up().pid)"
+    others = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert {int(other.communicate(timeout=60)[0]) for other in others} == {here.pid}
+
+
+def test_two_at_the_same_time_start_one(own_home):
+    code = "from byoc.local import daemon; print(daemon.up().pid)"
+    starters = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    found = {int(starter.communicate(timeout=120)[0]) for starter in starters}
+    assert len(found) == 1
+    assert psutil.pid_exists(found.pop())  # it outlives who started it
+
+
+def test_down_ends_jobs_and_endpoints(own_home, account, write, tmp_path, alive, until):
+    from byoc import engines
+
+    busy = "#!/bin/sh\necho ready\nwhile true; do /bin/sleep 600; done\n"
+    folder = write(
+        tmp_path / "image",
+        Dockerfile="FROM x\nCOPY train serve /opt/program/\nENV PATH=/opt/program:$PATH\n",
+        train=busy,
+        serve=busy,
+    )
+    aws = connect("local", account)
+    engines.engine().build(folder, "busy:1")
+    repository = boto3.client("ecr").create_repository(repositoryName="busy")["repository"]
+    image = engines.engine().push("busy:1", repository["repositoryUri"])
+    sagemaker, mark = boto3.client("sagemaker"), {"MARK": f"mark-{account}"}
+    sagemaker.create_training_job(
+        TrainingJobName="busy",
+        AlgorithmSpecification={"TrainingImage": image, "TrainingInputMode": "File"},
+        RoleArn=aws.role,
+        OutputDataConfig={"S3OutputPath": f"s3://{aws.bucket}/out"},
+        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        StoppingCondition={},
+        Environment=mark,
+    )
+    sagemaker.create_model(
+        ModelName="busy",
+        PrimaryContainer={"Image": image, "Environment": mark},
+        ExecutionRoleArn=aws.role,
+    )
+    variant = {"VariantName": "v", "ModelName": "busy", "InstanceType": "ml.m5.large"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="busy", ProductionVariants=[{**variant, "InitialInstanceCount": 2}]
+    )
+    sagemaker.create_endpoint(EndpointName="busy", EndpointConfigName="busy")
+    until(lambda: sum(p.name() == "sleep" for p in alive(f"mark-{account}")) >= 2)
+    assert daemon.down()
+    until(lambda: not alive(f"mark-{account}"))
+    until(lambda: not alive(str(own_home)))
+    assert not (own_home / "local-aws").exists()
+
+
+def test_a_killed_one_does_not_stop_the_next(own_home, until):
+    first = daemon.up()
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: daemon.status() is None)
+    second = daemon.up()
+    assert second.pid != first.pid
+    with urllib.request.urlopen(f"{second.url}/moto-api/", timeout=60) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("record", ["", "not JSON", "[]", '{"url": "http://127.0.0.1:1"}'])
+def test_a_broken_record_is_no_daemon(own_home, record):
+    own_home.mkdir()
+    (own_home / "local-aws.json").write_text(record)
+    assert daemon.status() is None
+
+
+def test_another_process_under_the_recorded_id_is_not_ours(own_home):
+    own_home.mkdir()
+    record = f'{{"url": "http://127.0.0.1:1", "pid": {os.getpid()}, "started": 1.0}}'
+    (own_home / "local-aws.json").write_text(record)
+    assert daemon.status() is None
+    assert daemon.down() is False  # and is not stopped
+
+
+def test_a_port_that_is_taken_is_said_in_one_sentence(own_home, cloud):
+    taken = int(cloud.url.rpartition(":")[2])
+    with pytest.raises(ByocError, match=r"The local AWS did not start: .*log") as caught:
+        daemon.up(taken)
+    assert "\n" not in str(caught.value)
+    assert daemon.status() is None
+    assert daemon.up().url != cloud.url
+
+
+def test_the_shells_profile_does_not_matter_to_it(own_home, account, monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    connect("local", account)
+    with pytest.raises(boto3.client("sagemaker").exceptions.ClientError, match="not found"):
+        boto3.client("sagemaker").create_model(
+            ModelName="m",
+            PrimaryContainer={"Image": f"{account}.dkr.ecr.us-east-1.amazonaws.com/absent:1"},
+        )

@@ -1,0 +1,130 @@
+"""S3 as the platform uses it, and what it refuses to unpack."""
+
+import gzip
+import io
+import os
+import tarfile
+
+import pytest
+from byoc.local import storage
+from byoc.local.storage import StorageError
+
+
+@pytest.fixture
+def s3(cloud):
+    cloud.put("ready", b"")
+    return cloud.client("s3")
+
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("data/", {"a.csv": "1", "deep/b.csv": "2"}),
+        ("data", {"a.csv": "1", "deep/b.csv": "2", "data.csv": "3"}),
+        ("data/a.csv", {"a.csv": "1"}),
+        ("data/deep", {"b.csv": "2"}),
+        ("data/de", {"deep/b.csv": "2"}),
+        ("nothing/", {}),
+    ],
+)
+def test_a_prefix_gives_the_paths_below_it(cloud, s3, tmp_path, prefix, expected):
+    for key, text in (("data/a.csv", "1"), ("data/deep/b.csv", "2"), ("data.csv", "3")):
+        cloud.put(key, text)
+    cloud.put("data/marker/", "")  # as the console makes a folder
+    uri = f"s3://{cloud.aws.bucket}/{prefix}"
+    assert storage.download_prefix(s3, uri, tmp_path / "channel") == len(expected)
+    assert files(tmp_path / "channel") == expected
+
+
+def test_a_key_that_leads_outside_is_refused(cloud, s3, tmp_path):
+    channel = tmp_path / "a/b/channel"
+    for key in ("bad/../../escaped", "abs//etc/escaped"):
+        s3.put_object(Bucket=cloud.aws.bucket, Key=key, Body=b"x")
+    with pytest.raises(StorageError, match="leads outside"):
+        storage.download_prefix(s3, f"s3://{cloud.aws.bucket}/bad/", channel)
+    storage.download_prefix(s3, f"s3://{cloud.aws.bucket}/abs/", channel)
+    assert files(channel) == {"etc/escaped": "x"}
+    assert not [p for p in tmp_path.rglob("escaped") if channel not in p.parents]
+
+
+def test_a_bucket_that_is_not_there(s3, tmp_path):
+    with pytest.raises(StorageError, match="NoSuchBucket"):
+        storage.download_prefix(s3, "s3://no-such-bucket-at-all/x/", tmp_path / "channel")
+    with pytest.raises(StorageError, match="NoSuchBucket"):
+        (tmp_path / "model").mkdir()
+        storage.upload_archive(s3, tmp_path / "model", "s3://no-such-bucket-at-all/m.tar.gz")
+    assert not storage.exists(s3, "s3://no-such-bucket-at-all/m.tar.gz")
+
+
+def test_what_goes_up_comes_down_the_same(cloud, s3, tmp_path, write):
+    write(tmp_path / "model", **{"a.txt": "1", "deep__run": "#!/bin/sh\n", "empty__x": ""})
+    uri = f"s3://{cloud.aws.bucket}/m/model.tar.gz"
+    storage.upload_archive(s3, tmp_path / "model", uri)
+    assert storage.exists(s3, uri)
+    storage.extract_model(s3, uri, tmp_path / "again")
+    assert files(tmp_path / "again") == files(tmp_path / "model")
+    assert os.access(tmp_path / "again/deep/run", os.X_OK)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "model"]
+    with tarfile.open(fileobj=io.BytesIO(cloud.get(uri))) as tar:
+        assert tar.getnames() == ["a.txt", "deep", "deep/run", "empty", "empty/x"]
+
+
+def test_an_empty_model_is_an_empty_archive(cloud, s3, tmp_path):
+    (tmp_path / "model").mkdir()
+    uri = f"s3://{cloud.aws.bucket}/m/model.tar.gz"
+    storage.upload_archive(s3, tmp_path / "model", uri)
+    storage.extract_model(s3, uri, tmp_path / "again")
+    assert files(tmp_path / "again") == {}
+
+
+def tar_of(name, **settings):
+    """A tar.gz with a good file and one more member."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("good.txt"))
+        member = tarfile.TarInfo(name)
+        for key, value in settings.items():
+            setattr(member, key, value)
+        tar.addfile(member)
+    return buffer.getvalue()
+
+
+SOUND = tar_of("more.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (tar_of("../escaped"), "outside"),
+        (tar_of("a/../../escaped"), "outside"),
+        (tar_of("link", type=tarfile.SYMTYPE, linkname="good.txt"), "neither a file nor a folder"),
+        (tar_of("link", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "link"),
+        (tar_of("hard", type=tarfile.LNKTYPE, linkname="good.txt"), "hard"),
+        (tar_of("pipe", type=tarfile.FIFOTYPE), "pipe"),
+        (tar_of("disk", type=tarfile.BLKTYPE), "disk"),
+        (b"", "not a sound tar.gz"),
+        (b"not an archive", "not a sound tar.gz"),
+        (SOUND[: len(SOUND) // 2], "not a sound tar.gz"),
+        (gzip.compress(b"x" * 2000), "not a sound tar.gz"),
+        (gzip.decompress(SOUND), "not a sound tar.gz"),  # tar without gz
+    ],
+)
+def test_an_archive_that_is_refused(cloud, s3, tmp_path, content, said):
+    uri = cloud.put("model.tar.gz", content)
+    model = tmp_path / "deep/model"
+    model.parent.mkdir()
+    with pytest.raises(StorageError, match=said):
+        storage.extract_model(s3, uri, model)
+    assert not list(tmp_path.rglob("escaped"))
+    assert not list(tmp_path.rglob("*.tar.gz"))
+
+
+def test_an_absolute_name_stays_inside(cloud, s3, tmp_path):
+    uri = cloud.put("model.tar.gz", tar_of(f"{tmp_path}/elsewhere/absolute"))
+    storage.extract_model(s3, uri, tmp_path / "model")
+    assert not (tmp_path / "elsewhere").exists()
+    assert any(name.endswith("absolute") for name in files(tmp_path / "model"))

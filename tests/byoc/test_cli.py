@@ -1,0 +1,183 @@
+"""The `byoc` command as a shell sees it: results, messages, exit codes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from byoc.cli import main
+
+BYOC = Path(sys.executable).with_name("byoc")
+
+
+@pytest.fixture
+def byoc(tmp_path):
+    """Run the command; returns exit code, standard output and standard error."""
+
+    def run(*words, **variables):
+        done = subprocess.run(
+            [BYOC, *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+            env={**os.environ, **variables},
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def shell(script, **variables):
+    """Standard output of a bash script in which `byoc` is on PATH."""
+    path = f"{BYOC.parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PATH": path, **variables},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_has_help_with_an_example(byoc, command):
+    code, out, err = byoc(command, "--help")
+    assert (code, err) == (0, "")
+    assert f"Example: byoc {command}" in out or f"byoc {command} " in out.partition("Example:")[2]
+
+
+def test_help_lists_every_command(byoc):
+    code, out, _ = byoc("-h")
+    assert code == 0
+    for command in main.commands:
+        assert command in out
+
+
+def test_up_status_down(byoc, tmp_path):
+    own = {"BYOC_HOME": str(tmp_path / "home")}
+    assert byoc("status", **own)[:2] == (1, "not running\n")
+    code, out, _ = byoc("status", "--json", **own)
+    assert (code, json.loads(out)) == (1, {"running": False})
+    code, out, _ = byoc("up", "--json", **own)
+    started = json.loads(out)
+    try:
+        assert code == 0
+        assert byoc("up", **own)[:2] == (0, started["url"] + "\n")
+        code, out, _ = byoc("status", "--json", **own)
+        assert code == 0
+        assert json.loads(out).items() >= {"running": True, **started}.items()
+        assert Path(json.loads(out)["log"]).exists()
+        assert started["url"] in byoc("status", **own)[1]
+    finally:
+        code, out, _ = byoc("down", **own)
+    assert (code, out) == (0, "")
+    code, out, err = byoc("down", **own)
+    assert (code, out) == (0, "")
+    assert "no local AWS was running" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["env", "--account-id", "123"], "must be a string of twelve digits"),
+        (["env", "--region", "mars-1"], "region is 'mars-1'"),
+        (["cleanup", "--target", "azure"], "target is 'azure'"),
+        (["cleanup", "--project", "Not_Good"], "project is 'Not_Good'"),
+        (["build", ".", "--tag", "x:1"], "There is no Dockerfile"),
+        (["build", ".", "--tag", "x"], "is not NAME:TAG"),
+        (["push", "absent:1"], "There is no image absent:1"),
+        (["run", "--account-id", "1"], "notebooks"),
+        (["build", "no-such-folder", "--tag", "x:1"], "no-such-folder"),
+        (["fly"], "fly"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_exit_2(byoc, cloud, words, said):
+    code, out, err = byoc(*words)
+    assert (code, out) == (2, "")
+    assert said in err.strip().splitlines()[-1]
+
+
+def test_eval_of_env_leads_a_shell_to_the_local_aws(cloud, account):
+    code = (
+        "import boto3; print(boto3.client('sts').get_caller_identity()['Account'], "
+        "boto3.client('sagemaker').meta.region_name)"
+    )
+    script = f'eval "$(byoc env --account-id {account} --region eu-west-1)"\n'
+    out = shell(
+        f'{script}"{sys.executable}" -c "{code}"; echo "${{AWS_PROFILE-unset}}"',
+        AWS_PROFILE="no-such-profile",
+        AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE",
+    )
+    assert out.splitlines() == [f"{account} eu-west-1", "unset"]
+
+
+def test_env_prints_nothing_but_shell_lines(byoc, cloud):
+    code, out, err = byoc("env")
+    assert (code, err) == (0, "")
+    assert all(re.match(r"(export [A-Z_]+=\S+|unset [A-Z_ ]+)$", line) for line in out.splitlines())
+
+
+def test_build_and_push(byoc, cloud, toy_folder):
+    code, out, err = byoc("build", toy_folder, "--tag", "from-cli:1")
+    assert code == 0
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}\n", out)
+    assert "process engine: snapshot from-cli:1" in err
+    code, again, _ = byoc("build", toy_folder, "--tag", "from-cli:1", "--json")
+    built = json.loads(again)
+    assert built["tag"] == "from-cli:1"
+    assert built["id"] == out.strip()
+    assert built["labels"]["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
+
+    code, out, err = byoc("push", "from-cli:1")
+    assert (code, out) == (2, "")
+    assert "There is no ECR repository from-cli: create it, or push with --create" in err
+    code, out, err = byoc("push", "from-cli:1", "--create")
+    uri = f"{cloud.account}.dkr.ecr.us-east-1.amazonaws.com/from-cli:1"
+    assert (code, out) == (0, f"{uri}\n")
+    assert byoc("push", "from-cli:1")[:2] == (0, f"{uri}\n")
+    assert cloud.train(uri)["TrainingJobStatus"] == "Completed"
+
+
+def test_cleanup_lists_deletes_and_finds_nothing_left(byoc, cloud, toy):
+    def cleanup(*words):
+        code, out, _ = byoc("cleanup", "--account-id", cloud.account, "--project", "fish", *words)
+        return code, out
+
+    assert cleanup("--list") == (0, "nothing\n")
+    cloud.sagemaker.create_model(
+        ModelName="fish-1",
+        PrimaryContainer={"Image": toy},
+        ExecutionRoleArn=cloud.role,
+        Tags=[{"Key": "project", "Value": "fish"}],
+    )
+    expected = [{"service": "sagemaker", "kind": "Model", "name": "fish-1"}]
+    code, out = cleanup("--list", "--json")
+    assert (code, json.loads(out)) == (0, expected)
+    code, out = cleanup("--json")
+    assert (code, json.loads(out)) == (0, expected)
+    assert cleanup() == (0, "nothing\n")
+
+
+def test_run_executes_notebooks_for_an_account(byoc, cloud, tmp_path):
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [
+        nbformat.v4.new_code_cell(
+            "target = account_id = region = project = ''", metadata={"tags": ["parameters"]}
+        ),
+        nbformat.v4.new_code_cell("print(target, account_id, region, project)"),
+    ]
+    nbformat.write(notebook, tmp_path / "1.ipynb")
+    words = ["--account-id", "000012345678", "--region", "eu-west-1", "--project", "fish"]
+    code, out, err = byoc("run", "1.ipynb", "--output", "results", *words)
+    assert (code, out.strip()) == (0, "results/1.ipynb"), err
+    done = nbformat.read(tmp_path / "results/1.ipynb", as_version=4)
+    assert done.cells[-1].outputs[0].text == "local 000012345678 eu-west-1 fish\n"
+    assert byoc("status")[0] == 0  # the local AWS that was up still is
