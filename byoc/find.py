@@ -20,7 +20,7 @@ def image(aws: Connection) -> str:
     tagged = [i for i in found if i.get("imageTags")]
     if not tagged:
         raise _missing(f"There is no image in the repository {aws.project}", "02-dockerfile")
-    newest = max(tagged, key=lambda i: i["imagePushedAt"])
+    newest = sorted(tagged, key=lambda i: i["imagePushedAt"])[-1]  # of one second: listed last
     repository = ecr.describe_repositories(repositoryNames=[aws.project])["repositories"][0]
     return f"{repository['repositoryUri']}:{newest['imageTags'][-1]}"
 

@@ -105,7 +105,7 @@ def tree(nodes: np.ndarray, features: Sequence[str], classes: Sequence[str]) -> 
     _place(nodes, 0, 0, places, [0.0])
     width = max(x for x, _ in places.values()) + 1
     depth = max(y for _, y in places.values()) + 1
-    _, ax = plt.subplots(figsize=(max(6.4, 1.35 * width), 1.05 * depth + 0.3))
+    _, ax = plt.subplots(figsize=(max(6.4, 1.2 * width), 0.95 * depth + 0.3))
     for number, (x, y) in places.items():
         node = nodes[number]
         leaf = node["left"] < 0
@@ -115,12 +115,12 @@ def tree(nodes: np.ndarray, features: Sequence[str], classes: Sequence[str]) -> 
         question = f"{features[node['feature']]}\n≤ {node['threshold']:.5g}"
         text = f"{classes[best]}\n{share:.0%}" if leaf else question
         box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": colour}
-        ax.text(x, -y, text, ha="center", va="center", fontsize=8, bbox={**box, "linewidth": 1.6})
+        ax.text(x, -y, text, ha="center", va="center", fontsize=9.5, bbox={**box, "linewidth": 1.6})
         for child, word in () if leaf else ((node["left"], "yes"), (node["right"], "no")):
             cx, cy = places[int(child)]
             ax.plot([x, cx], [-y, -cy], color="#BFBFBF", linewidth=1, zorder=0)
             if y == 0:
-                ax.text((x + cx) / 2, -(y + cy) / 2, word, fontsize=8, color=GREY, ha="center")
+                ax.text((x + cx) / 2, -(y + cy) / 2, word, fontsize=9, color=GREY, ha="center")
     ax.set_xlim(-0.7, width - 0.3)
     ax.set_ylim(-depth + 0.4, 0.5)
     ax.axis("off")

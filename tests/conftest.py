@@ -14,13 +14,14 @@ from typing import Any
 import boto3
 import psutil
 import pytest
+
 from byoc import Connection, connect, engines
 from byoc.connect import local_variables
 from byoc.local import daemon
 
 ROOT = Path(__file__).parents[1]
 ACCOUNTS = itertools.count(random.randrange(10**6, 10**11))  # a new one for each test
-PATIENCE = float(os.environ.get("PATIENCE", 120))
+PATIENCE = 120.0  # seconds after which a test gives up; none depends on how long a thing takes
 WAITER = {"Delay": 0.05, "MaxAttempts": 2400}
 
 DOCKERFILE = """\
@@ -158,7 +159,7 @@ def toy_tag(
 @pytest.fixture(scope="session")
 def penguins_tag(home: Path) -> str:
     """The book's own container/, built."""
-    return engines.engine().build(ROOT / "container", "byoc-penguins:1").tag
+    return engines.engine().build(ROOT / "container", "penguins:1").tag
 
 
 class Cloud:
@@ -383,7 +384,9 @@ class Gate:
     @property
     def program(self) -> str:
         """Python that reports that it has come so far, and waits."""
-        return f"open({str(self.path)!r} + '.reached', 'w').close(); open({str(self.path)!r}).read()"
+        return (
+            f"open({str(self.path)!r} + '.reached', 'w').close(); open({str(self.path)!r}).read()"
+        )
 
     @property
     def reached(self) -> bool:
@@ -395,11 +398,11 @@ class Gate:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
+def gate(tmp_path: Path) -> Gate:
     """A gate for one program."""
     path = tmp_path / "gate"
     os.mkfifo(path)
-    yield Gate(path)
+    return Gate(path)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+import psutil
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from byoc import engines
@@ -52,8 +53,7 @@ class Server:
         self._server.serve_forever()
 
     def stop(self) -> None:
-        """Stop listening, then end every job and endpoint."""
-        threading.Thread(target=self._server.shutdown, daemon=True).start()
+        """End every job and endpoint, then stop listening: what ends still uses this AWS."""
         enders = []
         for *_, resource in self.platform.state.everything():
             if resource.runtime is not None:
@@ -62,6 +62,7 @@ class Server:
             ender.start()
         for ender in enders:
             ender.join(15)
+        self._server.shutdown()
         shutil.rmtree(self.platform.work, ignore_errors=True)
 
 
@@ -87,6 +88,8 @@ def main() -> None:
     draft.write_text(server.url)
     draft.replace(arguments.announce)
     server.serve()
+    for child in psutil.Process().children(recursive=True):
+        child.kill()  # whatever was started while we stopped
 
 
 if __name__ == "__main__":

@@ -206,9 +206,12 @@ class TrainingRun:
             threading.Thread(target=container.stop, args=(grace,), daemon=True).start()
 
     def kill(self) -> None:
-        """End the container now: the local AWS goes down."""
-        if self._container is not None:
-            self._container.stop(0)
+        """End the container now, and start none: the local AWS goes down."""
+        with self.context.platform.state.lock:
+            self._stop_as = self._stop_as or "Stopped"
+            container = self._container
+        if container is not None:
+            container.stop(0)
 
     def _carry_out(self) -> None:
         folder = self.context.platform.work / "training" / self.job.arn.replace(":", "_")

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
 LANDING = "/book/index.html"
+LANDING_SOURCE = ROOT / "book/index.md"
 SETUP = "/book/setup.html"
 NOTEBOOK = "/notebooks/01-container-contract.html"
 FIGURES = sorted((ROOT / "book").rglob("*.svg"))
@@ -64,6 +65,15 @@ def test_each_entry_of_the_contents_is_a_file(entry):
 def test_each_notebook_and_page_is_in_the_contents():
     files = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book").glob("*.md")]
     assert {str(f.relative_to(ROOT).with_suffix("")) for f in files} == set(entries())
+
+
+def test_the_landing_page_gives_the_times_of_the_notebooks():
+    rows = re.findall(r"notebooks/(\S+?\.ipynb)\).*\| (\d+)\smin \|", LANDING_SOURCE.read_text())
+    said = {
+        path.name: re.search(r"⏱ (\d+) minutes", path.read_text())[1]
+        for path in (ROOT / "notebooks").glob("*.ipynb")
+    }
+    assert dict(rows) == said
 
 
 @pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.stem)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from byoc.cli import main
 
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 BYOC = Path(sys.executable).with_name("byoc")
 
 
@@ -122,7 +124,9 @@ def test_eval_of_env_leads_a_shell_to_the_local_aws(cloud, account):
 def test_env_prints_nothing_but_shell_lines(byoc, cloud):
     code, out, err = byoc("env")
     assert (code, err) == (0, "")
-    assert all(re.match(r"(export [A-Z_]+=\S+|unset [A-Z_ ]+)$", line) for line in out.splitlines())
+    assert all(
+        re.match(r"(export [A-Z0-9_]+=\S+|unset [A-Z0-9_ ]+)$", line) for line in out.splitlines()
+    )
 
 
 def test_build_and_push(byoc, cloud, toy_folder):
@@ -167,10 +171,11 @@ def test_cleanup_lists_deletes_and_finds_nothing_left(byoc, cloud, toy):
 
 
 def test_run_executes_notebooks_for_an_account(byoc, cloud, tmp_path):
-    notebook = nbformat.v4.new_notebook()
+    notebook = nbformat.v4.new_notebook(metadata=KERNEL)
     notebook.cells = [
         nbformat.v4.new_code_cell(
-            "target = account_id = region = project = ''", metadata={"tags": ["parameters"]}
+            "target = ''\naccount_id = ''\nregion = ''\nproject = ''",
+            metadata={"tags": ["parameters"]},
         ),
         nbformat.v4.new_code_cell("print(target, account_id, region, project)"),
     ]

@@ -6,6 +6,7 @@ import sys
 
 import boto3
 import pytest
+
 from byoc import ByocError, connect
 from byoc.connect import regions
 

@@ -2,9 +2,11 @@
 
 import nbformat
 import pytest
+
 from byoc import ByocError
 from byoc.notebooks import normalise, run_all
 
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 PARAMETERS = 'account_id: str = "123456789012"  # twelve digits'
 
 
@@ -13,7 +15,7 @@ def notebook(tmp_path):
     """Write a notebook of code cells, the first with its parameters."""
 
     def write(name, *sources):
-        made = nbformat.v4.new_notebook()
+        made = nbformat.v4.new_notebook(metadata=KERNEL)
         first = nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
         made.cells = [first, *map(nbformat.v4.new_code_cell, sources)]
         path = tmp_path / "source" / name

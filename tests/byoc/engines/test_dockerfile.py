@@ -1,6 +1,7 @@
 """What is read from a Dockerfile without running it."""
 
 import pytest
+
 from byoc import ByocError
 from byoc.engines.dockerfile import read
 

@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+
 from byoc import ByocError
 from byoc.engines.environment import prepare
 
@@ -18,7 +19,7 @@ def test_the_same_requirements_share_an_environment(toy_tag):
 
 def test_what_cannot_be_installed_is_said_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("BYOC_CACHE", str(tmp_path))
-    with pytest.raises(ByocError, match="could not be installed: .") as caught:
+    with pytest.raises(ByocError, match=r"could not be installed: \w") as caught:
         prepare("./no-such-package-here.whl\n")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("environments/*/.complete"))

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+
 from byoc.engines import sandbox
 
 pytestmark = pytest.mark.skipif(not sandbox.available(), reason="this machine has no namespaces")

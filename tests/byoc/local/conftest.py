@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from byoc.local.server import Server
 from byoc.local.service import Options
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -9,7 +10,8 @@ import urllib.request
 import boto3
 import psutil
 import pytest
-from byoc import ByocError, connect
+
+from byoc import ByocError, connect, engines
 from byoc.local import daemon
 
 
@@ -60,9 +62,8 @@ def test_two_at_the_same_time_start_one(own_home):
     assert psutil.pid_exists(found.pop())  # it outlives who started it
 
 
-def test_down_ends_jobs_and_endpoints(own_home, account, write, tmp_path, alive, until):
-    from byoc import engines
-
+@pytest.mark.parametrize("when", ["all run", "still starting"])
+def test_down_ends_jobs_and_endpoints(when, own_home, account, write, tmp_path, alive, until):
     busy = "#!/bin/sh\necho ready\nwhile true; do /bin/sleep 600; done\n"
     folder = write(
         tmp_path / "image",
@@ -94,9 +95,10 @@ def test_down_ends_jobs_and_endpoints(own_home, account, write, tmp_path, alive,
         EndpointConfigName="busy", ProductionVariants=[{**variant, "InitialInstanceCount": 2}]
     )
     sagemaker.create_endpoint(EndpointName="busy", EndpointConfigName="busy")
-    until(lambda: sum(p.name() == "sleep" for p in alive(f"mark-{account}")) >= 2)
+    if when == "all run":
+        until(lambda: sum("sleep" in " ".join(p.cmdline()) for p in alive(mark["MARK"])) >= 3)
     assert daemon.down()
-    until(lambda: not alive(f"mark-{account}"))
+    until(lambda: not alive(mark["MARK"]))
     until(lambda: not alive(str(own_home)))
     assert not (own_home / "local-aws").exists()
 
@@ -126,13 +128,14 @@ def test_another_process_under_the_recorded_id_is_not_ours(own_home):
     assert daemon.down() is False  # and is not stopped
 
 
-def test_a_port_that_is_taken_is_said_in_one_sentence(own_home, cloud):
-    taken = int(cloud.url.rpartition(":")[2])
-    with pytest.raises(ByocError, match=r"The local AWS did not start: .*log") as caught:
-        daemon.up(taken)
+def test_a_port_that_is_taken_is_said_in_one_sentence(own_home):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ByocError, match=rf"did not start: Port {port} is in use") as caught:
+            daemon.up(port)
     assert "\n" not in str(caught.value)
     assert daemon.status() is None
-    assert daemon.up().url != cloud.url
+    assert daemon.up(port).url == f"http://127.0.0.1:{port}"
 
 
 def test_the_shells_profile_does_not_matter_to_it(own_home, account, monkeypatch):

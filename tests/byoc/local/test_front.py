@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+
 from byoc.local import protocol
 from byoc.local.service import OPERATIONS
 
@@ -73,7 +74,7 @@ def test_a_client_understands_the_refusal_and_does_not_repeat(
 
 def test_the_refusal_of_a_query_service_is_xml(cloud):
     signed = f"AWS4-HMAC-SHA256 Credential={cloud.account}/20260101/us-east-1/iam/aws4_request"
-    status, headers, body = post(
+    status, _, body = post(
         cloud.url,
         b"Action=NoSuchThing&Version=2010-05-08",
         Content_Type="application/x-www-form-urlencoded; charset=utf-8",
@@ -111,7 +112,11 @@ def test_a_client_shows_violations_in_awss_words(cloud):
 def test_the_account_is_the_access_key_or_whom_moto_knows(cloud, clients):
     def whose(**keys):
         sts = clients.client(
-            "sts", endpoint_url=cloud.url, region_name="us-east-1", aws_secret_access_key="x", **keys
+            "sts",
+            endpoint_url=cloud.url,
+            region_name="us-east-1",
+            aws_secret_access_key="x",
+            **keys,
         )
         return sts.get_caller_identity()["Account"]
 

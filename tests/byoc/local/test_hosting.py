@@ -6,6 +6,7 @@ import tarfile
 
 import pytest
 from botocore.exceptions import ClientError, WaiterError
+
 from byoc import engines
 
 
@@ -241,11 +242,11 @@ def test_names_are_taken_once(cloud, toy):
         PrimaryContainer={"Image": toy},
         ExecutionRoleArn=cloud.role,
     ) == ("ValidationException", f'Cannot create already existing model "{arn}:model/toy".')
-    code, message = refused(cloud.configure, name="toy", variants={"v": "toy"})
+    _, message = refused(cloud.configure, name="toy", variants={"v": "toy"})
     assert message == (
         f'Cannot create already existing endpoint configuration "{arn}:endpoint-config/toy".'
     )
-    code, message = refused(sagemaker.create_endpoint, EndpointName="toy", EndpointConfigName="toy")
+    _, message = refused(sagemaker.create_endpoint, EndpointName="toy", EndpointConfigName="toy")
     assert message == f'Cannot create already existing endpoint "{arn}:endpoint/toy".'
 
 

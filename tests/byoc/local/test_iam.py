@@ -57,7 +57,8 @@ def test_each_action_on_each_resource_is_decided(cloud, role):
 def test_a_role_that_is_not_there(cloud):
     with pytest.raises(ClientError) as caught:
         cloud.client("iam").simulate_principal_policy(
-            PolicySourceArn=f"arn:aws:iam::{cloud.account}:role/absent", ActionNames=["s3:GetObject"]
+            PolicySourceArn=f"arn:aws:iam::{cloud.account}:role/absent",
+            ActionNames=["s3:GetObject"],
         )
     error = caught.value.response["Error"]
     assert (error["Code"], "absent" in error["Message"]) == ("NoSuchEntity", True)

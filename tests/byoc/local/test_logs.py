@@ -1,6 +1,7 @@
 """A container's output delivered to CloudWatch Logs."""
 
 import pytest
+
 from byoc.local.logs import LogStream
 
 

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 
 import pytest
+
 from byoc.local import protocol
 from byoc.local.errors import AWSError
 

@@ -3,6 +3,7 @@
 import datetime as dt
 
 import pytest
+
 from byoc.local.errors import AWSError
 from byoc.local.state import Resource, State, page, tags_of
 

@@ -6,6 +6,7 @@ import os
 import tarfile
 
 import pytest
+
 from byoc.local import storage
 from byoc.local.storage import StorageError
 
@@ -54,8 +55,8 @@ def test_a_key_that_leads_outside_is_refused(cloud, s3, tmp_path):
 def test_a_bucket_that_is_not_there(s3, tmp_path):
     with pytest.raises(StorageError, match="NoSuchBucket"):
         storage.download_prefix(s3, "s3://no-such-bucket-at-all/x/", tmp_path / "channel")
+    (tmp_path / "model").mkdir()
     with pytest.raises(StorageError, match="NoSuchBucket"):
-        (tmp_path / "model").mkdir()
         storage.upload_archive(s3, tmp_path / "model", "s3://no-such-bucket-at-all/m.tar.gz")
     assert not storage.exists(s3, "s3://no-such-bucket-at-all/m.tar.gz")
 

@@ -1,11 +1,13 @@
-"""Training jobs, carried out for real: what the program gets, and what becomes of what it leaves."""
+"""Training jobs, carried out for real: what the program gets, what becomes of what it leaves."""
 
 import io
+import itertools
 import json
 import tarfile
 
 import pytest
 from botocore.exceptions import ClientError
+
 from byoc import engines
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -46,7 +48,7 @@ def test_the_secondary_statuses_come_in_order_each_with_its_end(cloud, toy):
     job = cloud.train(toy)
     transitions = job["SecondaryStatusTransitions"]
     assert statuses(job) == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
-    for earlier, later in zip(transitions, transitions[1:], strict=False):
+    for earlier, later in itertools.pairwise(transitions):
         assert earlier["StartTime"] <= earlier["EndTime"] == later["StartTime"]
     assert all(t["StatusMessage"] for t in transitions)
     assert transitions[-1]["EndTime"]
@@ -345,6 +347,20 @@ def test_a_deaf_program_is_killed_after_the_grace(impatient, toy_tag, alive, unt
     assert found["TrainingJobStatus"] == "Stopped"
     assert archive(impatient.get(found["ModelArtifacts"]["S3ModelArtifacts"])) == {"saved": "early"}
     until(lambda: not alive(mark))
+
+
+def test_only_a_job_that_has_ended_can_be_deleted(cloud, toy, gate, until):
+    job = cloud.start(toy, gate.program)
+    until(lambda: gate.reached)
+    with pytest.raises(ClientError, match="in status InProgress") as caught:
+        cloud.sagemaker.delete_training_job(TrainingJobName=job)
+    assert caught.value.response["Error"]["Code"] == "ResourceInUse"
+    gate.open()
+    cloud.finish(job)
+    cloud.sagemaker.delete_training_job(TrainingJobName=job)
+    with pytest.raises(ClientError, match="Requested resource not found"):
+        cloud.sagemaker.describe_training_job(TrainingJobName=job)
+    assert cloud.train(toy, name=job)["TrainingJobStatus"] == "Completed"  # the name is free
 
 
 # --- names, lists, several

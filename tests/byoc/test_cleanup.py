@@ -1,0 +1,120 @@
+"""Deleting all of a project, and nothing of another."""
+
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from byoc import cleanup, connect
+
+TEMPLATE = Path(__file__).parents[2] / "infra/template.yaml"
+PROGRAM = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('ready'); time.sleep(600)"
+
+
+def fill(cloud, aws, image, until):
+    """Everything that the notebooks of a project leave, and a job that still runs."""
+    cloud.client("cloudformation").create_stack(
+        StackName=aws.project,
+        TemplateBody=TEMPLATE.read_text(),
+        Parameters=[{"ParameterKey": "Project", "ParameterValue": aws.project}],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+        Tags=aws.tags,
+    )
+    cloud.client("cloudformation").get_waiter("stack_create_complete").wait(
+        StackName=aws.project, WaiterConfig=cloud.waiter
+    )
+    cloud.client("s3").put_object(Bucket=aws.bucket, Key="data/x", Body=b"x")
+    cloud.client("ecr").create_repository(repositoryName=aws.project, tags=aws.tags)
+    job = f"{aws.project}-job"
+    cloud.start(image, PROGRAM, name=job, Tags=aws.tags)
+    until(lambda: "ready" in _log_or_nothing(cloud, job))
+    name = f"{aws.project}-1"
+    cloud.sagemaker.create_model(
+        ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn=aws.role, Tags=aws.tags
+    )
+    variant = {"VariantName": "v", "ModelName": name, "InstanceType": "ml.m5.large"}
+    cloud.sagemaker.create_endpoint_config(
+        EndpointConfigName=name,
+        ProductionVariants=[{**variant, "InitialInstanceCount": 1}],
+        Tags=aws.tags,
+    )
+    cloud.sagemaker.create_endpoint(
+        EndpointName=aws.project, EndpointConfigName=name, Tags=aws.tags
+    )
+    cloud.deployed(aws.project)
+
+
+def _log_or_nothing(cloud, job):
+    try:
+        return cloud.log("/aws/sagemaker/TrainingJobs", job)
+    except (ClientError, ValueError):
+        return []
+
+
+@pytest.fixture
+def projects(cloud, toy, until):
+    """Two projects in one account; the name of one begins like the other's."""
+    mine, other = (connect("local", cloud.account, project=p) for p in ("fish", "fish2"))
+    for aws in (mine, other):
+        fill(cloud, aws, toy, until)
+    return mine, other
+
+
+def expected(project, bucket):
+    return [
+        f"sagemaker Endpoint {project}",
+        f"sagemaker EndpointConfig {project}-1",
+        f"sagemaker Model {project}-1",
+        f"sagemaker TrainingJob {project}-job",
+        f"ecr Repository {project}",
+        f"s3 Objects {bucket}",
+        f"cloudformation Stack {project}",
+        f"logs LogGroup /aws/sagemaker/Endpoints/{project}",
+    ]
+
+
+def test_all_of_the_project_goes_and_nothing_else(cloud, projects):
+    mine, other = projects
+
+    def inventory(aws):
+        rows = [" ".join(str(item).split()) for item in cleanup.inventory(aws)]
+        streams = [row for row in rows if row.startswith("logs LogStream")]
+        assert all(row.startswith(f"logs LogStream {aws.project}-job/") for row in streams)
+        return [row for row in rows if row not in streams]
+
+    assert inventory(mine) == expected("fish", mine.bucket)
+    of_the_other = inventory(other)
+    assert of_the_other == expected("fish2", other.bucket)
+
+    deleted = list(cleanup.delete_all(mine))
+    assert {item.kind for item in deleted} >= {"TrainingJob", "Endpoint", "Stack", "LogStream"}
+    assert cleanup.inventory(mine) == []
+    assert list(cleanup.delete_all(mine)) == []
+    assert inventory(other) == of_the_other
+
+    buckets = [b["Name"] for b in cloud.client("s3").list_buckets()["Buckets"]]
+    assert mine.bucket not in buckets
+    assert other.bucket in buckets
+    roles = [role["Arn"] for role in cloud.client("iam").list_roles()["Roles"]]
+    assert mine.role not in roles
+    assert other.role in roles
+    jobs = cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"]
+    running = [(job["TrainingJobName"], job["TrainingJobStatus"]) for job in jobs]
+    assert running == [("fish2-job", "InProgress")]
+    assert cloud.invoke("x", "fish2")["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_it_can_be_interrupted_and_repeated(cloud, toy, until):
+    aws = connect("local", cloud.account, project="fish")
+    fill(cloud, aws, toy, until)
+    work = cleanup.delete_all(aws)
+    first = [next(work), next(work)]
+    work.close()
+    rest = list(cleanup.delete_all(aws))
+    assert not set(first) & set(rest)
+    assert cleanup.inventory(aws) == []
+
+
+def test_an_account_with_nothing_in_it(cloud):
+    assert cleanup.inventory(cloud.aws) == []
+    assert list(cleanup.delete_all(cloud.aws)) == []
