@@ -105,7 +105,16 @@ def local_variables(url: str, account_id: str, region: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": account_id,
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_EC2_METADATA_DISABLED": "true",
+        **without_proxy(),
     }
+
+
+def without_proxy() -> dict[str, str]:
+    """`NO_PROXY` in both spellings, so that a proxy of the user's does not get what is for here."""
+    known = [os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")]
+    hosts = dict.fromkeys([*",".join(known).split(","), "127.0.0.1"])
+    value = ",".join(host for host in hosts if host)
+    return {"NO_PROXY": value, "no_proxy": value}
 
 
 def regions() -> list[str]:

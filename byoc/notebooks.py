@@ -25,7 +25,10 @@ def run_all(paths: Sequence[Path], output: Path, parameters: Mapping[str, str]) 
     bar = tqdm(paths, unit="notebook", disable=None if sys.stderr.isatty() else False, leave=True)
     for path in bar:
         bar.set_description(path.stem)
-        unknown = set(parameters) - set(papermill.inspect_notebook(str(path)))
+        try:
+            unknown = set(parameters) - set(papermill.inspect_notebook(str(path)))
+        except Exception as error:
+            raise ByocError(f"{path.name} is not a notebook that can be run: {error}") from None
         if unknown:
             names = ", ".join(sorted(unknown))
             raise ByocError(f"{path.name} has no parameter {names}: add it to its parameters cell.")

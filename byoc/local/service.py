@@ -73,7 +73,9 @@ class Context:
                 endpoint_url=self.platform.endpoint_url,
                 aws_access_key_id=self.account,
                 aws_secret_access_key="local",
-                config=Config(retries={"total_max_attempts": 1}, max_pool_connections=50),
+                config=Config(
+                    retries={"total_max_attempts": 1}, max_pool_connections=50, proxies={}
+                ),
             )
 
 

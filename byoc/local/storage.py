@@ -34,8 +34,11 @@ def download_prefix(s3: Any, uri: str, folder: Path) -> int:
                 if key.endswith("/"):
                     continue  # a console's folder marker
                 target = _inside(folder, _below(key, prefix))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                s3.download_file(bucket, key, str(target))
+                try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    s3.download_file(bucket, key, str(target))
+                except OSError:  # keys such as `a` and `a/b` can't both be files
+                    raise StorageError(f"The object key {key} can't be a file here.") from None
                 count += 1
     except ClientError as error:
         raise StorageError(f"{error}") from None

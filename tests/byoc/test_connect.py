@@ -136,3 +136,11 @@ def test_aws_with_the_credentials_of_another_account_stops(signed_in, account):
 def test_aws_stops_while_the_environment_leads_to_the_local_aws(cloud, account):
     with pytest.raises(ByocError, match="AWS_ENDPOINT_URL leads to the local AWS"):
         connect("aws", account)
+
+
+def test_a_proxy_of_the_user_is_not_asked_for_the_local_aws(environment, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    aws = connect("local", "000012345678")
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "example.org,127.0.0.1"
+    assert boto3.client("sts").get_caller_identity()["Account"] == aws.account_id

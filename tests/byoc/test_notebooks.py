@@ -31,6 +31,14 @@ def printed(path):
     return "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
 
 
+@pytest.mark.parametrize("text", ["no JSON", "{}", '{"cells": [], "metadata": {}, "nbformat": 4}'])
+def test_what_is_no_notebook_is_named(tmp_path, text):
+    path = tmp_path / "broken.ipynb"
+    path.write_text(text)
+    with pytest.raises(ByocError, match="broken.ipynb"):
+        list(run_all([path], tmp_path / "out", {}))
+
+
 def test_they_run_in_order_in_their_folder_with_the_parameters(notebook, tmp_path):
     first = notebook("1.ipynb", "open('left.txt', 'w').write(account_id)")
     second = notebook("2.ipynb", "print(open('left.txt').read())")

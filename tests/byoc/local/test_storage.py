@@ -41,6 +41,13 @@ def test_a_prefix_gives_the_paths_below_it(cloud, s3, tmp_path, prefix, expected
     assert files(tmp_path / "channel") == expected
 
 
+def test_a_key_that_is_also_a_folder_is_refused_by_name(cloud, s3, tmp_path):
+    for key in ("clash/a", "clash/a/b"):
+        cloud.put(key, "x")
+    with pytest.raises(StorageError, match="object key clash/a/b can't be a file"):
+        storage.download_prefix(s3, f"s3://{cloud.aws.bucket}/clash/", tmp_path / "channel")
+
+
 def test_a_key_that_leads_outside_is_refused(cloud, s3, tmp_path):
     channel = tmp_path / "a/b/channel"
     for key in ("bad/../../escaped", "abs//etc/escaped"):
