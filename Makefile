@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCE := _build/source
 # The book has a local AWS of its own: yours, if one runs, is left alone.
-ALONE := BYOC_HOME=$(CURDIR)/_build/byoc
+ALONE := BYOC_HOME="$(CURDIR)/_build/byoc"
 
 .PHONY: book test lab notebooks lint lock setup clean
 
@@ -11,7 +11,7 @@ ALONE := BYOC_HOME=$(CURDIR)/_build/byoc
 book: setup
 	@rm -rf $(SOURCE) _build/html
 	@mkdir -p $(SOURCE)
-	@cp -R _config.yml _toc.yml book container infra $(SOURCE)/
+	@cp -R _config.yml _toc.yml book container infra .github $(SOURCE)/
 	$(ALONE) $(BIN)/byoc run --output $(SOURCE)/notebooks >/dev/null
 	@$(BIN)/python -m byoc.notebooks $(SOURCE)/notebooks/*.ipynb
 	$(BIN)/jupyter-book build $(SOURCE) --path-output . -W -n --keep-going --quiet
@@ -62,5 +62,5 @@ setup: .venv/.complete
 
 ## clean: remove what the other targets made
 clean:
-	-test ! -x $(BIN)/byoc || $(ALONE) $(BIN)/byoc down 2>/dev/null
+	-test ! -x $(BIN)/byoc || { $(BIN)/byoc down; $(ALONE) $(BIN)/byoc down; } 2>/dev/null
 	rm -rf .venv _build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -109,10 +109,11 @@ def _objects(aws: Connection) -> list[Item]:
     """The bucket counts as one item of its objects while it holds any."""
     s3 = boto3.client("s3")
     try:
-        listed = s3.list_objects_v2(Bucket=aws.bucket, MaxKeys=1)
-    except ClientError:
+        listed = s3.list_object_versions(Bucket=aws.bucket, MaxKeys=1)
+    except s3.exceptions.NoSuchBucket:
         return []
-    return [Item("s3", "Objects", aws.bucket)] if listed.get("KeyCount") else []
+    held = listed.get("Versions") or listed.get("DeleteMarkers")
+    return [Item("s3", "Objects", aws.bucket)] if held else []
 
 
 def _empty_bucket(item: Item) -> None:
@@ -143,10 +144,28 @@ def _log_groups(aws: Connection) -> list[Item]:
     pages = boto3.client("logs").get_paginator("describe_log_groups")
     prefix = f"{ENDPOINT_LOGS}{aws.project}"
     found = [
-        g["logGroupName"] for p in pages.paginate(logGroupNamePrefix=prefix) for g in p["logGroups"]
+        group["logGroupName"].removeprefix(ENDPOINT_LOGS)
+        for page in pages.paginate(logGroupNamePrefix=prefix)
+        for group in page["logGroups"]
     ]
-    own = [name for name in found if name == prefix or name.startswith(f"{prefix}-")]
-    return [Item("logs", "LogGroup", name) for name in own]
+    own = [n for n in found if n == aws.project or n.startswith(f"{aws.project}-")]
+    own = [name for name in own if not _is_of_another("endpoint", name, aws)]
+    return [Item("logs", "LogGroup", f"{ENDPOINT_LOGS}{name}") for name in own]
+
+
+def _is_of_another(kind: str, name: str, aws: Connection) -> bool:
+    """Whether the log's owner exists and is another project's: `a-b` begins like `a`."""
+    sagemaker = boto3.client("sagemaker")
+    try:
+        if kind == "endpoint":
+            arn = sagemaker.describe_endpoint(EndpointName=name)["EndpointArn"]
+        else:
+            arn = sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobArn"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("ValidationException", "ResourceNotFound"):
+            return False  # it is gone
+        raise
+    return not _tagged(arn, aws)
 
 
 def _delete_log_group(item: Item) -> None:
@@ -156,15 +175,14 @@ def _delete_log_group(item: Item) -> None:
 def _log_streams(aws: Connection) -> list[Item]:
     """Streams of the project's jobs in the group that all jobs of the account share."""
     logs = boto3.client("logs")
+    pages = logs.get_paginator("describe_log_streams")
+    wanted = {"logGroupName": TRAINING_LOGS, "logStreamNamePrefix": f"{aws.project}-"}
     try:
-        pages = logs.get_paginator("describe_log_streams").paginate(
-            logGroupName=TRAINING_LOGS, logStreamNamePrefix=f"{aws.project}-"
-        )
-        return [
-            Item("logs", "LogStream", s["logStreamName"]) for p in pages for s in p["logStreams"]
-        ]
-    except ClientError:
+        found = [s["logStreamName"] for p in pages.paginate(**wanted) for s in p["logStreams"]]
+    except logs.exceptions.ResourceNotFoundException:
         return []
+    own = [n for n in found if not _is_of_another("training-job", n.partition("/")[0], aws)]
+    return [Item("logs", "LogStream", name) for name in own]
 
 
 def _delete_log_stream(item: Item) -> None:

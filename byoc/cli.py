@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from botocore.exceptions import BotoCoreError, ClientError
 
 from byoc.errors import ByocError
 
@@ -32,8 +33,8 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ByocError as error:
-            click.echo(f"byoc: {error}", err=True)
+        except (ByocError, BotoCoreError, ClientError) as error:
+            click.echo(f"byoc: {' '.join(str(error).split())}", err=True)
             ctx.exit(2)
 
 
@@ -94,12 +95,12 @@ def env(account_id: str, region: str) -> None:
 
     Example: eval "$(byoc env --account-id 000012345678 --region eu-west-1)"
     """
-    from byoc.connect import IN_THE_WAY, check, local_variables
+    from byoc.connect import check, in_the_way, local_variables
     from byoc.local import daemon
 
     check("local", account_id, region)
     running = daemon.up()
-    click.echo(f"unset {' '.join(IN_THE_WAY)}")
+    click.echo(f"unset {' '.join(in_the_way())}")
     for name, value in local_variables(running.url, account_id, region).items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
@@ -188,7 +189,7 @@ def run(
         for path in run_all(paths, Path(output), parameters):
             click.echo(path)
     finally:
-        if not was_up:
+        if target == "local" and not was_up:
             daemon.down()
 
 

@@ -21,6 +21,7 @@ SDK_CONFIG = Path(__file__).with_name("sagemaker-config.yaml")
 # Variables that would lead a client past the local AWS.
 IN_THE_WAY = (
     "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
     "AWS_SESSION_TOKEN",
     "AWS_SECURITY_TOKEN",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
@@ -44,7 +45,8 @@ class Connection:
     @property
     def role(self) -> str:
         """ARN of the execution role that infra/template.yaml creates."""
-        return f"arn:aws:iam::{self.account_id}:role/{self.project}-execution-{self.region}"
+        partition = boto3.session.Session().get_partition_for_region(self.region)
+        return f"arn:{partition}:iam::{self.account_id}:role/{self.project}-execution-{self.region}"
 
     @property
     def tags(self) -> list[dict[str, str]]:
@@ -81,7 +83,7 @@ def connect(
         from byoc.local import daemon
 
         os.environ.update(local_variables(daemon.up().url, account_id, region))
-        for name in (*IN_THE_WAY, *_service_endpoints()):
+        for name in in_the_way():
             os.environ.pop(name, None)
     else:
         os.environ.update(_common(region))
@@ -133,8 +135,10 @@ def _common(region: str) -> dict[str, str]:
     }
 
 
-def _service_endpoints() -> list[str]:
-    return [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL_")]
+def in_the_way() -> list[str]:
+    """The variables that would lead a client past the local AWS, endpoints of services too."""
+    endpoints = [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL_")]
+    return [*IN_THE_WAY, *endpoints]
 
 
 def check(target: str, account_id: str, region: str, project: str = "byoc-penguins") -> None:

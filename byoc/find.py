@@ -34,11 +34,10 @@ def training_job(aws: Connection) -> dict[str, Any]:
         SortBy="CreationTime",
         SortOrder="Descending",
     )["TrainingJobSummaries"]
-    names = [s["TrainingJobName"] for s in summaries]
-    own = [name for name in names if name.startswith(f"{aws.project}-")]
-    if not own:
-        raise _missing(f"There is no completed training job of {aws.project}", "03-training")
-    return sagemaker.describe_training_job(TrainingJobName=own[0])
+    for summary in summaries:
+        if aws.tags[0] in sagemaker.list_tags(ResourceArn=summary["TrainingJobArn"])["Tags"]:
+            return sagemaker.describe_training_job(TrainingJobName=summary["TrainingJobName"])
+    raise _missing(f"There is no completed training job of {aws.project}", "03-training")
 
 
 def endpoint(aws: Connection) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def run_all(paths: Sequence[Path], output: Path, parameters: Mapping[str, str]) 
     """
     output.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    bar = tqdm(paths, unit="notebook", disable=None if sys.stderr.isatty() else False, leave=True)
+    bar = tqdm(paths, unit="notebook", leave=True)
     for path in bar:
         bar.set_description(path.stem)
         try:

@@ -3,6 +3,7 @@
 import fnmatch
 import json
 import posixpath
+import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,8 @@ def read(folder: Path) -> Dockerfile:
         result = Dockerfile(parser.baseimage, dict(parser.envs), dict(parser.labels))
     for step in steps:
         instruction, value = step["instruction"], step["value"]
+        if instruction in ("WORKDIR", "COPY", "ADD"):
+            value = _expand(value, result.environment)
         if instruction == "WORKDIR":
             result.workdir = posixpath.join(result.workdir, value)
         elif instruction == "ENTRYPOINT":
@@ -57,6 +60,12 @@ def read(folder: Path) -> Dockerfile:
         elif instruction not in SILENT:
             result.not_executed.append(f"{instruction} {value}")
     return result
+
+
+def _expand(value: str, environment: dict[str, str]) -> str:
+    """`$NAME` and `${NAME}` as Docker replaces them in WORKDIR and COPY."""
+    pattern = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+    return pattern.sub(lambda match: environment.get(match[1] or match[2], ""), value)
 
 
 def _words(value: str) -> list[str]:
@@ -75,6 +84,8 @@ def _copy(result: Dockerfile, value: str, folder: Path, where: str) -> None:
     *sources, destination = [word for word in words if not word.startswith("--")]
     into_folder = len(sources) > 1 or destination.endswith(("/", "."))
     target = posixpath.normpath(posixpath.join(result.workdir, destination))
+    folders = (result.workdir, *(posixpath.dirname(place) for place in result.copies))
+    into_folder |= any(place == target or place.startswith(f"{target}/") for place in folders)
     ignore = folder / ".dockerignore"
     patterns = ignore.read_text().split("\n") if ignore.is_file() else []
     patterns = [line.strip() for line in patterns if line.strip() and not line.startswith("#")]

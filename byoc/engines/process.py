@@ -39,7 +39,6 @@ from byoc.paths import home
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
-PORTS = range(20000, 32000)  # below the range from which Linux takes ports for outgoing connections
 
 
 class ProcessEngine:
@@ -141,7 +140,9 @@ class ProcessEngine:
         config = json.loads((_folder(image.id) / "config.json").read_text())["config"]
         program = list(entrypoint or config["Entrypoint"] or [])
         argv = [*program, *(arguments or ([] if entrypoint else config["Cmd"] or []))]
-        port = _port(image)
+        can_be_told = image.labels.get(MULTIPLE_PORTS_LABEL) == "true"
+        serves = list(arguments) == ["serve"]
+        port = PORTS.take() if can_be_told else PORTS.take_fixed() if serves else SERVING_PORT
         return ProcessContainer(image.id, config, argv, dict(environment or {}), ml, port)
 
 
@@ -163,7 +164,9 @@ class ProcessContainer(Container):
         self._process: subprocess.Popen[bytes] | None = None
         self._code: int | None = None
         self._killed = False
-        root = _folder(image_id) / "rootfs"
+        root = self._scratch / "rootfs"  # its own copy: what it writes must not change the image
+        shutil.copytree(_folder(image_id) / "rootfs", root)
+        self._port = port
         mounts = {f"/opt/{p.name}": p for p in (root / "opt").glob("*")} if self._private else {}
         mounts["/opt/ml"] = ml.path  # hides what the image holds there
         host = _HostPaths(root, set(mounts))
@@ -185,6 +188,7 @@ class ProcessContainer(Container):
             self._add_line(problem[0])
             self._code = problem[1]
             self._close_log()
+            self._release()
             return
         argv = [host.real(word) if word.startswith("/") else word for word in argv]
         if self._private:
@@ -203,6 +207,7 @@ class ProcessContainer(Container):
             start_new_session=True,
         )
         threading.Thread(target=self._pump, daemon=True).start()
+        threading.Thread(target=self._reap, daemon=True).start()
 
     def poll(self) -> int | None:
         if self._code is None and self._process is not None:
@@ -212,7 +217,7 @@ class ProcessContainer(Container):
                 if self._killed:  # `unshare` itself ends with 1 then
                     self._code = 128 + signal.SIGKILL
                 self._end_group()
-                shutil.rmtree(self._scratch, ignore_errors=True)
+                self._release()
         return self._code
 
     def wait(self, timeout: float | None = None) -> int:
@@ -243,6 +248,16 @@ class ProcessContainer(Container):
         for line in io.TextIOWrapper(self._process.stdout, "utf-8", "replace", newline="\n"):
             self._add_line(line.rstrip("\r\n"))
         self._close_log()
+
+    def _reap(self) -> None:
+        """What the program leaves behind ends with it, and its output too."""
+        assert self._process is not None
+        self._process.wait()
+        self._end_group()
+
+    def _release(self) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        PORTS.release(self._port)
 
     def _signal(self, number: signal.Signals) -> None:
         """To the program itself, as an engine signals PID 1; `unshare`, its parent, only waits."""
@@ -333,15 +348,46 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _port(image: Image) -> int:
-    """A free port for an image that says it can be told one, 8080 for any other."""
-    if image.labels.get(MULTIPLE_PORTS_LABEL) != "true":
-        return SERVING_PORT
-    for port in random.sample(PORTS, 100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
+class _Ports:
+    """Ports given to containers of this process, each to one until it ends."""
+
+    # below the range from which Linux takes ports for outgoing connections
+    CHOICE = range(20000, 32000)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: set[int] = set()
+
+    def take(self) -> int:
+        """A free port, for an image that says it can be told one."""
+        for port in random.sample(self.CHOICE, 100):
+            if self._reserve(port):
                 return port
-    raise ByocError("No free port between 20000 and 32000: stop what uses them.")
+        raise ByocError("No free port between 20000 and 32000: stop what uses them.")
+
+    def take_fixed(self) -> int:
+        """8080, for any other image; raises ByocError while somebody else has it."""
+        if not self._reserve(SERVING_PORT):
+            raise ByocError(
+                f"Port {SERVING_PORT} is in use, and the image can't be told another: stop what "
+                f"uses it, or let `serve` honour SAGEMAKER_BIND_TO_PORT and label the image "
+                f"{MULTIPLE_PORTS_LABEL}=true."
+            )
+        return SERVING_PORT
+
+    def release(self, port: int) -> None:
+        with self._lock:
+            self._taken.discard(port)
+
+    def _reserve(self, port: int) -> bool:
+        with self._lock, socket.socket() as probe:
+            if port in self._taken or probe.connect_ex(("127.0.0.1", port)) == 0:
+                return False
+            self._taken.add(port)
+            return True
+
+
+PORTS = _Ports()
 
 
 def _store(dockerfile: Dockerfile, requirements: str, tag: str) -> Image:
@@ -358,6 +404,8 @@ def _store(dockerfile: Dockerfile, requirements: str, tag: str) -> Image:
             target = root / place.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
+        if not dockerfile.workdir.startswith("/opt/ml"):
+            (root / dockerfile.workdir.lstrip("/")).mkdir(parents=True, exist_ok=True)
         layer = _layer(root)
         layer_digest = "sha256:" + hashlib.sha256(layer).hexdigest()
         path = dockerfile.environment.get("PATH", BASE_PATH)

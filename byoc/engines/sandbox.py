@@ -13,7 +13,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-UNSHARE = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
+TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"  # where `mount` and its like are, whatever PATH says
+OPTIONS = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
 
 
 @functools.cache
@@ -21,7 +22,7 @@ def available() -> bool:
     """Whether this machine lets us make private mounts (it must be Linux with user namespaces)."""
     if shutil.which("unshare") is None or not Path("/opt").is_dir():
         return False
-    probe = [*_unshare(), "sh", "-c", "mount -t tmpfs tmpfs /opt && test $$ = 1"]
+    probe = [*_unshare(), "/bin/sh", "-c", "mount -t tmpfs tmpfs /opt && test $$ = 1"]
     return subprocess.run(probe, capture_output=True).returncode == 0
 
 
@@ -29,7 +30,13 @@ def command(argv: list[str], mounts: Mapping[str, Path], workdir: str, scratch: 
     """`argv` with `mounts` (path under /opt → folder) in place; `scratch` is an empty folder."""
     old = shlex.quote(str(scratch))
     names = {path.split("/")[2] for path in mounts}
-    script = ["set -e", f"mount --rbind /opt {old}", "mount -t tmpfs -o mode=0755 tmpfs /opt"]
+    script = [
+        "trap 'exit 143' TERM",  # a stop that comes before the program has started
+        f"image_path=$PATH; PATH={TOOLS}",
+        "set -e",
+        f"mount --rbind /opt {old}",
+        "mount -t tmpfs -o mode=0755 tmpfs /opt",
+    ]
     for entry in os.scandir("/opt"):
         if entry.name not in names:
             before, place = shlex.quote(f"{scratch}/{entry.name}"), shlex.quote(entry.path)
@@ -43,9 +50,10 @@ def command(argv: list[str], mounts: Mapping[str, Path], workdir: str, scratch: 
         script.append(f"{make} {place}; mount --rbind {shlex.quote(str(source))} {place}")
     script.append("mount -t proc proc /proc 2>/dev/null || true")
     script.append(f"cd {shlex.quote(workdir)}")
-    script.append('exec "$@"')
-    return [*_unshare(), "sh", "-c", "\n".join(script), "sh", *argv]
+    script.append('PATH=$image_path; exec "$@"')
+    return [*_unshare(), "/bin/sh", "-c", "\n".join(script), "sh", *argv]
 
 
 def _unshare() -> list[str]:
-    return UNSHARE if os.geteuid() == 0 else [*UNSHARE, "--map-root-user"]
+    command = [shutil.which("unshare", path=TOOLS) or "unshare", *OPTIONS]
+    return command if os.geteuid() == 0 else [*command, "--map-root-user"]

@@ -88,13 +88,20 @@ def _start(port: int) -> Daemon:
             cwd="/",
             env={k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
         )
-    deadline = time.monotonic() + START_TIMEOUT
-    while not announce.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            lines = log_file().read_text().strip().splitlines() or ["it said nothing"]
-            raise ByocError(f"The local AWS did not start: {lines[-1]} (see {log_file()}).")
-        time.sleep(0.02)
+    try:
+        _await(announce, process)
+    except BaseException:  # also an interrupt: nobody would find this daemon again
+        process.kill()
+        raise
     daemon = Daemon(announce.read_text(), process.pid, psutil.Process(process.pid).create_time())
     _record().write_text(json.dumps(asdict(daemon)))
     return daemon
+
+
+def _await(announce: Path, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while not announce.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            lines = log_file().read_text().strip().splitlines() or ["it said nothing"]
+            raise ByocError(f"The local AWS did not start: {lines[-1]} (see {log_file()}).")
+        time.sleep(0.02)

@@ -20,6 +20,8 @@ from byoc.local.service import OPERATIONS, Context, Platform
 
 log = logging.getLogger(__name__)
 
+# S3 puts a bucket's name in front of the host when it is asked so.
+LOOPBACK = re.compile(r"(127\.0\.0\.1|([a-z0-9.-]+\.)?localhost)(:\d+)?")
 INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
 RUNTIME = re.compile(r"/endpoints/([^/]+)/(async-invocations|invocations-response-stream)")
 CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
@@ -45,6 +47,11 @@ class Front:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
         request = Request(environ)
+        if "Origin" in request.headers or not LOOPBACK.fullmatch(request.host):
+            # A web page the user looks at must not reach what can start programs here.
+            return Response("The local AWS does not talk to web pages.", 403)(
+                environ, start_response
+            )
         caller = _caller(request)
         environ[ACTION] = action = _action(request)
         target = request.headers.get("X-Amz-Target", "")

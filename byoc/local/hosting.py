@@ -16,11 +16,12 @@ from typing import Any
 import urllib3
 
 from byoc.engines import Container
+from byoc.errors import ByocError
 from byoc.local import images, storage
 from byoc.local.errors import not_implemented, validation
 from byoc.local.logs import LogStream
 from byoc.local.service import Context, operation
-from byoc.local.state import Resource, now, page, tags_of
+from byoc.local.state import Resource, now, page, tags_of, taken
 from byoc.optml import OptML
 
 STOP_GRACE = 30.0  # seconds from SIGTERM to SIGKILL. Source: your-algorithms-inference-code
@@ -118,8 +119,9 @@ def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
         "EndpointStatus": "Creating",
         "LastModifiedTime": now(),
     }
-    answer = _create(context, request, ENDPOINT, data, Deployment)
-    context.table("endpoint")[request["EndpointName"]].runtime.start(config)
+    with context.platform.state.lock:
+        answer = _create(context, request, ENDPOINT, data, Deployment)
+        context.table("endpoint")[request["EndpointName"]].runtime.start(config)
     return answer
 
 
@@ -176,7 +178,7 @@ def _create(
     resource = Resource(name, arn, data, tags_of(request))
     with context.platform.state.lock:
         table = context.table(kind.table)
-        if name in table:
+        if taken(name, table):
             raise validation(f'Cannot create already existing {kind.words} "{arn}".')
         table[name] = resource
         if runtime is not None:
@@ -349,11 +351,14 @@ class Deployment:
                         "URL is a valid tar.gz archive."
                     )
             ml.model.mkdir(exist_ok=True)
-            container = context.platform.engine.run(
-                image, ["serve"], ml=ml, environment=definition.get("Environment", {})
-            )
             stream_name = f"{name}/i-{uuid.uuid4().hex[:17]}"
             stream = LogStream(context.client("logs"), group, stream_name)
+            try:
+                container = context.platform.engine.run(
+                    image, ["serve"], ml=ml, environment=definition.get("Environment", {})
+                )
+            except ByocError as error:
+                return f"The local AWS could not start the container. {error}"
             variant.instances.append(Instance(container, stream))
             threading.Thread(target=stream.follow, args=(container.lines(),), daemon=True).start()
         wanted = settings.get("ContainerStartupHealthCheckTimeoutInSeconds", 480)

@@ -94,7 +94,9 @@ def _expect(right: bool, path: str, kind: str) -> None:
 def _violations(shape: Shape, value: Any, path: str) -> Iterator[str]:
     """Each rule of the model that `value` breaks, in AWS's words."""
     rules = shape.metadata
-    if isinstance(shape, StructureShape):
+    if value is None:
+        yield _failed("null", path, "Member must not be null")
+    elif isinstance(shape, StructureShape):
         for name in rules.get("required", []):
             if name not in value:
                 yield _failed("null", _join(path, name), "Member must not be null")

@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 
 
 class _Handler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"  # keeps connections open, as AWS does
+    protocol_version = "HTTP/1.1"  # as AWS speaks it
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Not one line a request."""

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,11 @@ class State:
     def by_arn(self, arn: str) -> Resource | None:
         """The resource with this ARN, or None."""
         return next((r for *_, r in self.everything() if r.arn == arn), None)
+
+
+def taken(name: str, table: Mapping[str, Resource]) -> bool:
+    """Whether a resource has this name; capitals don't count, since ARNs have none."""
+    return name.lower() in (other.lower() for other in table)
 
 
 def tags_of(request: dict[str, Any]) -> dict[str, str]:

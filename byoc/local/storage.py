@@ -3,7 +3,6 @@
 import tarfile
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlparse
 
 from botocore.exceptions import ClientError
 
@@ -14,8 +13,8 @@ class StorageError(Exception):
 
 def split(uri: str) -> tuple[str, str]:
     """`s3://bucket/key` as bucket and key."""
-    parsed = urlparse(uri)
-    return parsed.netloc, parsed.path.lstrip("/")
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
 
 
 def download_prefix(s3: Any, uri: str, folder: Path) -> int:

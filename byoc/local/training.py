@@ -5,9 +5,11 @@ your-algorithms-training-algo-running-container and your-algorithms-training-alg
 """
 
 import datetime as dt
+import math
 import re
 import shutil
 import threading
+import uuid
 from typing import Any
 
 from byoc.engines import Container, Image
@@ -15,7 +17,7 @@ from byoc.local import images, storage
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.logs import LogStream
 from byoc.local.service import Context, operation
-from byoc.local.state import Resource, now, page, tags_of
+from byoc.local.state import Resource, now, page, tags_of, taken
 from byoc.optml import OptML
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -90,7 +92,7 @@ def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, 
     job = Resource(name, arn, data, tags_of(request))
     with context.platform.state.lock:
         jobs = context.table("training-job")
-        if name in jobs:
+        if taken(name, jobs):
             raise AWSError(
                 "ResourceInUse",
                 "Training job names must be unique within an AWS account and region, and a "
@@ -118,6 +120,7 @@ def list_training_jobs(context: Context, request: dict[str, Any]) -> dict[str, A
             lambda job: {key: job.data[key] for key in SUMMARY if key in job.data},
             name="TrainingJobName",
             status="TrainingJobStatus",
+            default_order="Ascending",
         )
 
 
@@ -214,15 +217,19 @@ class TrainingRun:
             container.stop(0)
 
     def _carry_out(self) -> None:
-        folder = self.context.platform.work / "training" / self.job.arn.replace(":", "_")
+        folder = self.context.platform.work / "training" / uuid.uuid4().hex
+        slots = self.context.platform.slots
+        while not slots.acquire(timeout=0.2):
+            if self._stop_as:
+                return self._end("Stopped", self._stop_as)
         try:
-            with self.context.platform.slots:
-                self._train(OptML(folder))
+            self._train(OptML(folder))
         except storage.StorageError as error:
             self._fail(f"ClientError: {error}")
         except Exception as error:  # a fault of ours must not leave the job InProgress for ever
             self._fail(f"InternalServerError: {type(error).__name__}: {error}")
         finally:
+            slots.release()
             shutil.rmtree(folder, ignore_errors=True)
 
     def _train(self, ml: OptML) -> None:
@@ -353,6 +360,8 @@ class Metrics:
                     value = float(match[1] if expression.groups else match[0])
                 except (TypeError, ValueError):
                     continue
+                if not math.isfinite(value):
+                    continue  # CloudWatch takes no NaN and no infinity
                 moment = now()
                 self.final[name] = {"MetricName": name, "Value": value, "Timestamp": moment}
                 self._found.append({"MetricName": name, "Value": value, "Timestamp": moment})

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ["_config.yml", "_toc.yml", "book", "container", "infra", "notebooks"]
+SOURCES = ["_config.yml", "_toc.yml", "book", "container", "infra", ".github", "notebooks"]
 PUBLISHED = {
     "BOOK_URL": "https://book.example.org/byoc",
     "BOOK_REPOSITORY": "https://github.com/example/byoc",

@@ -54,7 +54,7 @@ def _log_or_nothing(cloud, job):
 @pytest.fixture
 def projects(cloud, toy, until):
     """Two projects in one account; the name of one begins like the other's."""
-    mine, other = (connect("local", cloud.account, project=p) for p in ("fish", "fish2"))
+    mine, other = (connect("local", cloud.account, project=p) for p in ("fish", "fish-2"))
     for aws in (mine, other):
         fill(cloud, aws, toy, until)
     return mine, other
@@ -84,7 +84,7 @@ def test_all_of_the_project_goes_and_nothing_else(cloud, projects):
 
     assert inventory(mine) == expected("fish", mine.bucket)
     of_the_other = inventory(other)
-    assert of_the_other == expected("fish2", other.bucket)
+    assert of_the_other == expected("fish-2", other.bucket)
 
     deleted = list(cleanup.delete_all(mine))
     assert {item.kind for item in deleted} >= {"TrainingJob", "Endpoint", "Stack", "LogStream"}
@@ -100,8 +100,8 @@ def test_all_of_the_project_goes_and_nothing_else(cloud, projects):
     assert other.role in roles
     jobs = cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"]
     running = [(job["TrainingJobName"], job["TrainingJobStatus"]) for job in jobs]
-    assert running == [("fish2-job", "InProgress")]
-    assert cloud.invoke("x", "fish2")["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert running == [("fish-2-job", "InProgress")]
+    assert cloud.invoke("x", "fish-2")["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
 def test_it_can_be_interrupted_and_repeated(cloud, toy, until):

@@ -38,11 +38,12 @@ def test_the_image_pushed_last(cloud, toy_folder):
 
 
 def test_the_newest_completed_job_of_the_project(cloud, toy):
-    cloud.train(toy, name="byoc-penguins-1")
-    cloud.train(toy, name="byoc-penguins-2")
-    cloud.train(toy, "sys.exit(1)", name="byoc-penguins-3")
-    cloud.train(toy, name="other-byoc-penguins-4")
-    cloud.train(toy, name="byoc-penguinsandmore")
+    tags = cloud.aws.tags
+    cloud.train(toy, name="byoc-penguins-1", Tags=tags)
+    cloud.train(toy, name="byoc-penguins-2", Tags=tags)
+    cloud.train(toy, "sys.exit(1)", name="byoc-penguins-3", Tags=tags)
+    another = [{"Key": "project", "Value": "byoc-penguins-south"}]
+    cloud.train(toy, name="byoc-penguins-south-4", Tags=another)
     found = find.training_job(cloud.aws)
     assert found["TrainingJobName"] == "byoc-penguins-2"
     assert found["ModelArtifacts"]["S3ModelArtifacts"]

@@ -499,11 +499,11 @@ def test_lists_filter_sort_and_paginate(cloud, toy):
         found = cloud.sagemaker.list_training_jobs(**wanted)["TrainingJobSummaries"]
         return [row["TrainingJobName"] for row in found]
 
-    assert names() == ["c-bad", "a-good", "b-good"]
-    assert names(SortOrder="Ascending") == ["b-good", "a-good", "c-bad"]
+    assert names() == ["b-good", "a-good", "c-bad"]  # API Reference: the default is Ascending
+    assert names(SortOrder="Descending") == ["c-bad", "a-good", "b-good"]
     assert names(SortBy="Name", SortOrder="Ascending") == ["a-good", "b-good", "c-bad"]
     assert names(SortBy="Status", SortOrder="Descending")[0] == "c-bad"
-    assert names(NameContains="GOOD") == ["a-good", "b-good"]
+    assert names(NameContains="GOOD") == ["b-good", "a-good"]
     assert names(StatusEquals="Failed") == ["c-bad"]
     created = cloud.sagemaker.describe_training_job(TrainingJobName="a-good")["CreationTime"]
     assert names(CreationTimeAfter=created) == ["c-bad"]
