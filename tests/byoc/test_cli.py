@@ -186,3 +186,12 @@ def test_run_executes_notebooks_for_an_account(byoc, cloud, tmp_path):
     done = nbformat.read(tmp_path / "results/1.ipynb", as_version=4)
     assert done.cells[-1].outputs[0].text == "local 000012345678 eu-west-1 fish\n"
     assert byoc("status")[0] == 0  # the local AWS that was up still is
+
+
+def test_an_aws_error_is_one_sentence(byoc, toy_folder):
+    assert byoc("build", toy_folder, "--tag", "toy:1")[0] == 0
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}
+    code, out, err = byoc("push", "toy:1", AWS_DEFAULT_REGION="us-east-1", **nowhere)
+    assert (code, out) == (2, "")
+    assert err.startswith("byoc: Could not connect to the endpoint URL")
+    assert err.count("\n") == 1

@@ -35,7 +35,7 @@ def printed(path):
 def test_what_is_no_notebook_is_named(tmp_path, text):
     path = tmp_path / "broken.ipynb"
     path.write_text(text)
-    with pytest.raises(ByocError, match="broken.ipynb"):
+    with pytest.raises(ByocError, match=r"broken\.ipynb"):
         list(run_all([path], tmp_path / "out", {}))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 
 import boto3
@@ -12,6 +13,7 @@ from byoc.optml import OptML
 
 ENGINE = engines.engine()
 HEAD = "FROM python:3.12\n"
+BOTH = HEAD + "COPY train serve /opt/program/\nENV PATH=/opt/program:$PATH\n"
 ON_PATH = HEAD + "COPY train /opt/program/\nENV PATH=/opt/program:$PATH PYTHONUNBUFFERED=1\n"
 
 
@@ -403,3 +405,48 @@ def test_the_real_container_trains_and_serves(mounts, penguins_tag, tmp_path, re
     assert sorted(p.name for p in ml.model.iterdir()) == ["metadata.json", "tree.npy"]
     with ENGINE.run(image, ["serve"], ml=ml) as server:
         assert server.ready(60), server.log
+
+
+def test_a_program_cannot_change_its_image(image, ml):
+    built = image(
+        train="#!/bin/sh\necho run\necho 'echo changed' >> /opt/program/train\ntouch left\nls\n",
+        Dockerfile=ON_PATH + "WORKDIR /opt/program\n",
+    )
+    first = outcome(built, ml)
+    assert "left" in first[1]
+    assert outcome(built, ml) == first
+
+
+def test_an_image_that_cannot_be_told_a_port_gets_8080_alone(image, ml):
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 8080)) == 0:
+            pytest.skip("port 8080 of this machine is in use")
+    built = image(train=python(), serve=python("time.sleep(600)"), Dockerfile=BOTH)
+    with ENGINE.run(built, ["serve"], ml=ml) as first:
+        assert first.url.endswith(":8080")
+        with pytest.raises(ByocError, match=r"Port 8080 is in use.*SAGEMAKER_BIND_TO_PORT"):
+            ENGINE.run(built, ["serve"], ml=ml)
+    with ENGINE.run(built, ["serve"], ml=ml) as again:
+        assert again.url.endswith(":8080")
+
+
+def test_a_stop_that_comes_before_the_program_runs_is_kept(image, ml):
+    built = image(train=python("time.sleep(600)"))
+    container = ENGINE.run(built, ["train"], ml=ml)
+    assert container.stop(grace=60) in (0, 137, 143)
+    assert container.poll() is not None
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["ENV APP=/opt/app", "WORKDIR ${APP}", "COPY train $APP/", "ENV PATH=$APP:$PATH"],
+        ["WORKDIR /opt/app", "COPY train /opt/app", "ENV PATH=/opt/app:$PATH"],
+        ["COPY train /opt/app/", "WORKDIR /workspace", "ENV PATH=/opt/app:$PATH"],
+        ["COPY train /opt/app/", "ENV PATH=/opt/app"],
+    ],
+    ids=["variables", "folder without slash", "folder of nothing", "PATH of its own"],
+)
+def test_dockerfiles_are_followed_as_docker_follows_them(image, ml, lines):
+    built = image(train="#!/bin/sh\necho started\n", Dockerfile=HEAD + "\n".join(lines))
+    assert outcome(built, ml) == (0, ["started"])

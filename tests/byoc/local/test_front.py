@@ -158,3 +158,10 @@ def test_the_other_services_answer_for_the_account(cloud):
     cloud.client("events").put_rule(Name="r", ScheduleExpression="rate(1 hour)")
     (rule,) = cloud.client("events").list_rules()["Rules"]
     assert rule["Arn"] == f"arn:aws:events:us-east-1:{cloud.account}:rule/r"
+
+
+@pytest.mark.parametrize("header", [{"Origin": "https://example.org"}, {"Host": "example.org"}])
+def test_a_web_page_is_refused(cloud, header):
+    status, _, body = post(cloud.url, b"{}", X_Amz_Target="SageMaker.ListModels", **header)
+    assert status == 403
+    assert b"web pages" in body

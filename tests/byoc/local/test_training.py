@@ -531,3 +531,43 @@ def test_accounts_and_regions_do_not_see_each_other(open_cloud, toy_tag, account
         assert job["TrainingJobArn"] == arn
         assert cloud.log(LOG_GROUP) == [arn]
         assert len(cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"]) == 1
+
+
+def test_a_job_that_waits_for_its_turn_can_be_stopped(impatient, toy_tag):
+    image = impatient.push(toy_tag)
+    busy = [impatient.start(image, "time.sleep(600)", name=f"busy-{i}") for i in range(4)]
+    impatient.start(image, name="waits")
+    impatient.sagemaker.stop_training_job(TrainingJobName="waits")
+    assert impatient.finish("waits")["TrainingJobStatus"] == "Stopped"
+    for name in busy:
+        impatient.sagemaker.stop_training_job(TrainingJobName=name)
+    assert {impatient.finish(name)["TrainingJobStatus"] for name in busy} == {"Stopped"}
+
+
+def test_a_metric_that_is_no_number_is_left_out(cloud, toy):
+    job = cloud.train(
+        toy,
+        "print('loss=0.5'); print('loss=nan'); print('loss=inf')",
+        AlgorithmSpecification={
+            "TrainingImage": toy,
+            "TrainingInputMode": "File",
+            "MetricDefinitions": [{"Name": "loss", "Regex": r"loss=(\S+)"}],
+        },
+    )
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert [m["Value"] for m in job["FinalMetricDataList"]] == [0.5]
+
+
+def test_a_key_may_hold_any_sign(cloud, toy):
+    uri = f"s3://{cloud.aws.bucket}/run#1?a"
+    job = cloud.train(
+        toy, "(ml / 'model/x').write_text('here')", OutputDataConfig={"S3OutputPath": uri}
+    )
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert archive(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"])) == {"x": "here"}
+
+
+def test_names_that_differ_in_capitals_only_are_one_name(cloud, toy):
+    cloud.train(toy, name="Case-A")
+    with pytest.raises(ClientError, match="must be unique"):
+        cloud.start(toy, name="case-a")
