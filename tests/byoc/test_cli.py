@@ -191,7 +191,8 @@ def test_run_executes_notebooks_for_an_account(byoc, cloud, tmp_path):
 def test_an_aws_error_is_one_sentence(byoc, toy_folder):
     assert byoc("build", toy_folder, "--tag", "toy:1")[0] == 0
     nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}
-    code, out, err = byoc("push", "toy:1", AWS_DEFAULT_REGION="us-east-1", **nowhere)
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    code, out, err = byoc("push", "toy:1", AWS_DEFAULT_REGION="us-east-1", **nowhere, **keys)
     assert (code, out) == (2, "")
     assert err.startswith("byoc: Could not connect to the endpoint URL")
     assert err.count("\n") == 1
