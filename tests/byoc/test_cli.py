@@ -125,7 +125,7 @@ def test_env_prints_nothing_but_shell_lines(byoc, cloud):
     code, out, err = byoc("env")
     assert (code, err) == (0, "")
     assert all(
-        re.match(r"(export [A-Z0-9_]+=\S+|unset [A-Z0-9_ ]+)$", line) for line in out.splitlines()
+        re.match(r"(export [A-Za-z0-9_]+=\S+|unset [A-Z0-9_ ]+)$", line) for line in out.splitlines()
     )
 
 
