@@ -24,7 +24,7 @@ test: setup
 ## lab: JupyterLab on the notebooks, with your local AWS up
 lab: setup
 	$(BIN)/byoc up
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 ## notebooks: execute the notebooks and keep their outputs, for a commit
 notebooks: setup
