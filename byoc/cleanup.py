@@ -43,7 +43,7 @@ def delete_all(aws: Connection) -> Iterator[Item]:
 
 def _tagged(arn: str, aws: Connection) -> bool:
     tags = boto3.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
-    return {"Key": "project", "Value": aws.project} in tags
+    return aws.tags[0] in tags
 
 
 def _sagemaker(operation: str, kind: str, member: str = "") -> Callable[[Connection], list[Item]]:
@@ -96,7 +96,7 @@ def _repositories(aws: Connection) -> list[Item]:
     own = []
     for repository in found:
         tags = ecr.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"]
-        if {"Key": "project", "Value": aws.project} in tags:
+        if aws.tags[0] in tags:
             own.append(Item("ecr", "Repository", repository["repositoryName"]))
     return own
 
@@ -124,11 +124,10 @@ def _stacks(aws: Connection) -> list[Item]:
     cloudformation = boto3.client("cloudformation")
     pages = cloudformation.get_paginator("describe_stacks").paginate()
     stacks = [stack for page in pages for stack in page["Stacks"]]
-    own = {"Key": "project", "Value": aws.project}
     return [
         Item("cloudformation", "Stack", stack["StackName"])
         for stack in stacks
-        if own in stack.get("Tags", []) and stack["StackStatus"] != "DELETE_COMPLETE"
+        if aws.tags[0] in stack.get("Tags", []) and stack["StackStatus"] != "DELETE_COMPLETE"
     ]
 
 

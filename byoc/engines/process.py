@@ -142,8 +142,12 @@ class ProcessEngine:
         argv = [*program, *(arguments or ([] if entrypoint else config["Cmd"] or []))]
         can_be_told = image.labels.get(MULTIPLE_PORTS_LABEL) == "true"
         serves = list(arguments) == ["serve"]
-        port = PORTS.take() if can_be_told else PORTS.take_fixed() if serves else SERVING_PORT
-        return ProcessContainer(image.id, config, argv, dict(environment or {}), ml, port)
+        port = PORTS.take() if can_be_told else PORTS.take_fixed() if serves else None
+        try:
+            return ProcessContainer(image.id, config, argv, dict(environment or {}), ml, port)
+        except BaseException:
+            PORTS.release(port)
+            raise
 
 
 class ProcessContainer(Container):
@@ -156,9 +160,9 @@ class ProcessContainer(Container):
         argv: list[str],
         environment: dict[str, str],
         ml: OptML,
-        port: int,
+        port: int | None,
     ) -> None:
-        super().__init__(port)
+        super().__init__(port or SERVING_PORT)
         self._scratch = Path(tempfile.mkdtemp(prefix="byoc-run-"))
         self._private = sandbox.available()
         self._process: subprocess.Popen[bytes] | None = None
@@ -176,7 +180,7 @@ class ProcessContainer(Container):
             **dict(line.split("=", 1) for line in config["Env"]),
             **environment,
         }
-        if port != SERVING_PORT:
+        if port not in (None, SERVING_PORT):
             variables["SAGEMAKER_BIND_TO_PORT"] = str(port)
         if not self._private:
             variables["SAGEMAKER_BASE_DIR"] = str(ml.path)
@@ -207,7 +211,8 @@ class ProcessContainer(Container):
             start_new_session=True,
         )
         threading.Thread(target=self._pump, daemon=True).start()
-        threading.Thread(target=self._reap, daemon=True).start()
+        self._reaper = threading.Thread(target=self._reap, daemon=True)
+        self._reaper.start()
 
     def poll(self) -> int | None:
         if self._code is None and self._process is not None:
@@ -216,8 +221,7 @@ class ProcessContainer(Container):
                 self._code = 128 - code if code < 0 else code
                 if self._killed:  # `unshare` itself ends with 1 then
                     self._code = 128 + signal.SIGKILL
-                self._end_group()
-                self._release()
+                self._reaper.join()
         return self._code
 
     def wait(self, timeout: float | None = None) -> int:
@@ -250,10 +254,14 @@ class ProcessContainer(Container):
         self._close_log()
 
     def _reap(self) -> None:
-        """What the program leaves behind ends with it, and its output too."""
+        """What the program leaves behind ends with it, at once and only once.
+
+        Later its process group's number may be another's.
+        """
         assert self._process is not None
         self._process.wait()
         self._end_group()
+        self._release()
 
     def _release(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -375,9 +383,10 @@ class _Ports:
             )
         return SERVING_PORT
 
-    def release(self, port: int) -> None:
+    def release(self, port: int | None) -> None:
+        """Give a port back; None is that of a container which took none."""
         with self._lock:
-            self._taken.discard(port)
+            self._taken -= {port}
 
     def _reserve(self, port: int) -> bool:
         with self._lock, socket.socket() as probe:

@@ -424,6 +424,7 @@ def test_an_image_that_cannot_be_told_a_port_gets_8080_alone(image, ml):
     built = image(train=python(), serve=python("time.sleep(600)"), Dockerfile=BOTH)
     with ENGINE.run(built, ["serve"], ml=ml) as first:
         assert first.url.endswith(":8080")
+        assert outcome(built, OptML.create())[0] == 0  # a job takes no port and gives none back
         with pytest.raises(ByocError, match=r"Port 8080 is in use.*SAGEMAKER_BIND_TO_PORT"):
             ENGINE.run(built, ["serve"], ml=ml)
     with ENGINE.run(built, ["serve"], ml=ml) as again:
