@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,12 @@ PROJECT = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="For a machine to read.")
 
 
+def _options() -> str:
+    from byoc.local.options import Options
+
+    return "; ".join(f"{f.name}: {f.metadata['help']} [{f.default}]" for f in fields(Options))
+
+
 class _Group(click.Group):
     """Says a ByocError in its one sentence and exits with 2."""
 
@@ -45,34 +52,38 @@ def main() -> None:
 
 @main.command()
 @click.option("--port", default=0, help="Listen here; a free port otherwise.")
+@click.option("--option", "chosen", multiple=True, metavar="NAME=NUMBER", help=_options())
 @JSON
-def up(port: int, as_json: bool) -> None:
+def up(port: int, chosen: tuple[str, ...], as_json: bool) -> None:
     """Start the local AWS, unless it runs; returns when it answers.
 
-    Example: byoc up && eval "$(byoc env)" && aws sts get-caller-identity
-    """
-    from byoc.local import daemon
+    It goes on from what `byoc down --keep` kept.
 
-    running = daemon.up(port)
+    Example: byoc up --option parallel_jobs=8 && eval "$(byoc env)" && aws sts get-caller-identity
+    """
+    from byoc.local import Options, daemon
+
+    running = daemon.up(port, Options.parse(chosen))
     _print(running.__dict__, as_json, lambda: running.url)
 
 
 @main.command()
-def down() -> None:
-    """Stop the local AWS and everything it runs.
+@click.option("--keep", is_flag=True, help="The next `byoc up` finds what there is now.")
+def down(keep: bool) -> None:
+    """Stop the local AWS and everything it runs; what it held is gone unless it is kept.
 
-    Example: byoc down
+    Example: byoc down --keep
     """
     from byoc.local import daemon
 
-    if not daemon.down():
+    if not daemon.down(keep):
         click.echo("byoc: no local AWS was running", err=True)
 
 
 @main.command()
 @JSON
 def status(as_json: bool) -> None:
-    """Show the local AWS; exit 1 when it does not run.
+    """Show the local AWS, its jobs and endpoints; exit 1 when it does not run.
 
     Example: byoc status --json
     """
@@ -82,9 +93,19 @@ def status(as_json: bool) -> None:
     if running is None:
         _print({"running": False}, as_json, lambda: "not running")
         sys.exit(1)
-    age = timedelta(seconds=int(time.time() - running.started))
-    content = {"running": True, **running.__dict__, "log": str(daemon.log_file())}
-    _print(content, as_json, lambda: f"{running.url}  up {age}  log {daemon.log_file()}")
+    runs = daemon.runs(running)
+    content = {"running": True, **running.__dict__, "log": str(daemon.log_file()), "runs": runs}
+    first = f"{running.url}  up {_age(running.started)}  log {daemon.log_file()}"
+    rows = [
+        f"{run['kind']:12}  {run['name']:32}  {run['status']:10}  {_age(run['created']):>8}  "
+        f"{run['account']} {run['region']}  {run['log_group']}"
+        for run in runs
+    ]
+    _print(content, as_json, lambda: "\n".join([first, *rows]))
+
+
+def _age(since: float) -> timedelta:
+    return timedelta(seconds=int(time.time() - since))
 
 
 @main.command()

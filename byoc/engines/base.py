@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import urllib3
 
@@ -114,12 +114,19 @@ class Engine(Protocol):
         """The built image called `tag`; raises ByocError when there is none."""
         ...
 
-    def push(self, tag: str, repository_uri: str) -> str:
-        """Push the image into an ECR repository that exists; returns the image's URI."""
+    def push(self, tag: str, repository_uri: str, ecr: Any = None) -> str:
+        """Push the image into an ECR repository that exists; returns the image's URI.
+
+        `ecr` is a boto3 client of the registry; without it the environment says which one.
+        """
         ...
 
     def resolve(self, manifest: str) -> Image | None:
         """The image a registry's manifest stands for, if this engine has it."""
+        ...
+
+    def sweep(self, work: Path) -> None:
+        """End every container that a process which was killed ran for the folder `work`."""
         ...
 
     def run(

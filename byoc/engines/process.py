@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psutil
@@ -73,14 +74,14 @@ class ProcessEngine:
             )
         return _load(file.read_text(), tag)
 
-    def push(self, tag: str, repository_uri: str) -> str:
+    def push(self, tag: str, repository_uri: str, ecr: Any = None) -> str:
         """Register the snapshot in an ECR repository of the local AWS; returns the image's URI."""
         import boto3
 
         image = self.image(tag)
         registry, _, repository = repository_uri.partition("/")
         region = registry.split(".")[3] if registry.count(".") > 3 else None
-        ecr = boto3.client("ecr", region_name=region)
+        ecr = ecr or boto3.client("ecr", region_name=region)
         if "127.0.0.1" not in ecr.meta.endpoint_url:
             raise ByocError(
                 "The process engine's snapshots can be pushed to the local AWS only: "
@@ -123,6 +124,9 @@ class ProcessEngine:
             files += [code for file in files for code in _bytecode(file)]
             sizes[distribution.name] = sum(f.stat().st_size for f in files if f.is_file())
         return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+
+    def sweep(self, work: Path) -> None:
+        pass
 
     def run(
         self,

@@ -2,20 +2,28 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
+import urllib3
 from filelock import FileLock
 
+from byoc import engines
 from byoc.errors import ByocError
+from byoc.local.options import Options
 from byoc.paths import home
 
 START_TIMEOUT = 60.0  # seconds until a starting daemon must answer
 STOP_TIMEOUT = 60.0
+CLOCK = 2.0  # seconds by which a process's start may seem to move when the clock is set
+STATUS = "/.byoc/status"  # no bucket's name begins with a dot
+KEEP = signal.SIGUSR1  # tells the server to write what it holds before it ends
 
 
 @dataclass(frozen=True)
@@ -27,13 +35,14 @@ class Daemon:
     started: float
 
 
-def up(port: int = 0) -> Daemon:
+def up(port: int = 0, options: Options | None = None) -> Daemon:
     """The local AWS, started if it does not run; returns when it answers.
 
+    A start goes on from what `down(keep=True)` kept, and ends what a killed one left running.
     Raises ByocError with the end of its log when it does not come up.
     """
     with FileLock(home() / "local-aws.lock"):
-        return status() or _start(port)
+        return status() or _start(port, options or Options())
 
 
 def status() -> Daemon | None:
@@ -41,27 +50,42 @@ def status() -> Daemon | None:
     try:
         daemon = Daemon(**json.loads(_record().read_text()))
         process = psutil.Process(daemon.pid)
-        alive = process.create_time() == daemon.started and process.is_running()
+        alive = abs(process.create_time() - daemon.started) < CLOCK and process.is_running()
     except (OSError, ValueError, TypeError, psutil.NoSuchProcess):
         return None
     return daemon if alive and process.status() != psutil.STATUS_ZOMBIE else None
 
 
-def down() -> bool:
-    """Stop the local AWS and all that it runs; False when none ran."""
+def down(keep: bool = False) -> bool:
+    """Stop the local AWS and all that it runs; False when none ran.
+
+    With `keep` the next `up` finds what there is now; else it is gone, also what was kept before.
+    """
     with FileLock(home() / "local-aws.lock"):
         daemon = status()
         if daemon is None:
+            if not keep:
+                kept().unlink(missing_ok=True)
             return False
         process = psutil.Process(daemon.pid)
-        process.terminate()
+        process.send_signal(KEEP if keep else signal.SIGTERM)
         try:
             process.wait(STOP_TIMEOUT)
         except psutil.TimeoutExpired:
-            for child in [*process.children(recursive=True), process]:
-                child.kill()
+            process.kill()
+            _sweep()
         _record().unlink(missing_ok=True)
+        if keep and not kept().exists():
+            raise ByocError(f"The local AWS stopped, but kept nothing: {log_file()} says why.")
+        if not keep:
+            kept().unlink(missing_ok=True)
         return True
+
+
+def runs(daemon: Daemon) -> list[dict[str, Any]]:
+    """The jobs and endpoints of all accounts: see `byoc.local.status.runs` for the members."""
+    with urllib3.PoolManager(timeout=10.0) as http:
+        return http.request("GET", f"{daemon.url}{STATUS}").json()
 
 
 def log_file() -> Path:
@@ -69,39 +93,69 @@ def log_file() -> Path:
     return home() / "local-aws.log"
 
 
-def _record() -> Path:
-    return home() / "local-aws.json"
+def kept() -> Path:
+    """What `down(keep=True)` wrote."""
+    return home() / "local-aws.kept"
 
 
-def _start(port: int) -> Daemon:
-    announce = home() / "local-aws.url"
+def launch(
+    folder: Path, log: Path, port: int = 0, options: Options | None = None, *arguments: str
+) -> "tuple[subprocess.Popen[bytes], str]":
+    """A server process that works in `folder`, and its address, once it listens.
+
+    Raises ByocError with the end of its log when it does not come up.
+    """
+    announce = folder.with_suffix(".url")
     announce.unlink(missing_ok=True)
     command = [sys.executable, "-m", "byoc.local.server", "--port", str(port)]
-    command += ["--announce", str(announce), "--work", str(home() / "local-aws")]
-    with log_file().open("wb") as log:
+    command += ["--announce", str(announce), "--work", str(folder)]
+    command += ["--options", json.dumps(asdict(options or Options())), *arguments]
+    with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
             cwd="/",
             env={k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
         )
     try:
-        _await(announce, process)
-    except BaseException:  # also an interrupt: nobody would find this daemon again
+        _await(announce, process, log)
+    except BaseException:  # also an interrupt: nobody would find this process again
         process.kill()
         raise
-    daemon = Daemon(announce.read_text(), process.pid, psutil.Process(process.pid).create_time())
+    url = announce.read_text()
+    announce.unlink()
+    return process, url
+
+
+def _record() -> Path:
+    return home() / "local-aws.json"
+
+
+def _work() -> Path:
+    return home() / "local-aws"
+
+
+def _sweep() -> None:
+    """End the containers of a daemon that was killed."""
+    engines.engine().sweep(_work())
+
+
+def _start(port: int, options: Options) -> Daemon:
+    if _work().exists():
+        _sweep()
+    process, url = launch(_work(), log_file(), port, options, "--kept", str(kept()))
+    daemon = Daemon(url, process.pid, psutil.Process(process.pid).create_time())
     _record().write_text(json.dumps(asdict(daemon)))
     return daemon
 
 
-def _await(announce: Path, process: "subprocess.Popen[bytes]") -> None:
+def _await(announce: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while not announce.exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            lines = log_file().read_text().strip().splitlines() or ["it said nothing"]
-            raise ByocError(f"The local AWS did not start: {lines[-1]} (see {log_file()}).")
-        time.sleep(0.02)
+            lines = log.read_text().strip().splitlines() or ["it said nothing"]
+            raise ByocError(f"The local AWS did not start: {lines[-1]} (see {log}).")
+        time.sleep(0.01)

@@ -12,7 +12,8 @@ from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Request, Response
 
-from byoc.local import hosting, moto, protocol, tags, training  # noqa: F401  (they fill OPERATIONS)
+from byoc.local import hosting, moto, protocol, status, tags, training  # noqa: F401
+from byoc.local.daemon import STATUS
 from byoc.local.errors import AWSError, not_implemented
 from byoc.local.iam import simulate_principal_policy
 from byoc.local.runtime import invoke_endpoint
@@ -41,9 +42,9 @@ class Caller:
 class Front:
     """Decides by the request alone who answers it."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, application: Any) -> None:
         self.platform = platform
-        self._moto = moto.application()
+        self._moto = application
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
         request = Request(environ)
@@ -52,6 +53,10 @@ class Front:
             return Response("The local AWS does not talk to web pages.", 403)(
                 environ, start_response
             )
+        if request.path == STATUS:
+            return Response(
+                json.dumps(status.runs(self.platform)), content_type="application/json"
+            )(environ, start_response)
         caller = _caller(request)
         environ[ACTION] = action = _action(request)
         target = request.headers.get("X-Amz-Target", "")

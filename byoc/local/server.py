@@ -1,30 +1,45 @@
 """The local AWS as a server on loopback; `python -m byoc.local.server` is what `byoc up` starts."""
 
 import argparse
-import logging
+import json
 import os
 import shutil
 import signal
+import sys
 import threading
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
+from typing import Any
+from urllib.parse import unquote
 
 import psutil
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from cheroot import wsgi
 
 from byoc import engines
+from byoc.errors import ByocError
+from byoc.local import daemon, moto, snapshot
+from byoc.local.clients import Clients
 from byoc.local.front import Front
-from byoc.local.service import Options, Platform
+from byoc.local.options import Options
+from byoc.local.service import Platform
 from byoc.local.state import State
 
 HOST = "127.0.0.1"
+THREADS = 256  # requests that are answered at a time; an invocation may take a minute
+IDLE = 60  # seconds after which a connection without a request is closed
 
 
-class _Handler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"  # as AWS speaks it
+def _with_whole_path(application: Callable) -> Callable:
+    """The application with PATH_INFO decoded whole (cheroot leaves %2F) and RAW_URI as it came."""
 
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Not one line a request."""
+    def answer(environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+        environ["RAW_URI"] = environ["REQUEST_URI"]
+        path = environ["REQUEST_URI"].partition("?")[0]
+        environ["PATH_INFO"] = unquote(path, "latin-1")
+        return application(environ, start_response)
+
+    return answer
 
 
 class Server:
@@ -33,27 +48,41 @@ class Server:
     def __init__(self, work: Path, port: int = 0, options: Options | None = None) -> None:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        self._server: BaseWSGIServer = make_server(
-            HOST, port, lambda *_: [], threaded=True, request_handler=_Handler
-        )
-        self.url = f"http://{HOST}:{self._server.port}"
         options = options or Options()
+        application = moto.application()
         self.platform = Platform(
             State(),
             engines.engine(),
             options,
             work,
-            self.url,
+            Clients(application),
             threading.Semaphore(options.parallel_jobs),
         )
-        self._server.app = Front(self.platform)
+        self._server = wsgi.Server(
+            (HOST, port),
+            _with_whole_path(Front(self.platform, application)),
+            numthreads=THREADS,
+            request_queue_size=1024,
+            timeout=IDLE,
+            shutdown_timeout=1,
+        )
+        self._server.keep_alive_conn_limit = 4096
+        try:
+            self._server.prepare()
+        except OSError:
+            raise ByocError(
+                f"Port {port} is in use: name another, or none to take a free one."
+            ) from None
+        self.url = f"http://{HOST}:{self._server.bind_addr[1]}"
 
     def serve(self) -> None:
         """Answer requests until `stop` is called."""
-        self._server.serve_forever()
+        self._server.serve()
 
-    def stop(self) -> None:
-        """End every job and endpoint, then stop listening: what ends still uses this AWS."""
+    def stop(self, keep: Path | None = None) -> None:
+        """Stop listening and end every job and endpoint; what they were is kept if asked."""
+        self._server.stop()
+        held = snapshot.resources(self.platform)
         enders = []
         for *_, resource in self.platform.state.everything():
             if resource.runtime is not None:
@@ -62,7 +91,8 @@ class Server:
             ender.start()
         for ender in enders:
             ender.join(15)
-        self._server.shutdown()
+        if keep is not None:
+            snapshot.save(keep, held)
         shutil.rmtree(self.platform.work, ignore_errors=True)
 
 
@@ -72,24 +102,44 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--announce", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--startup-timeout", type=float, default=Options.startup_timeout)
-    parser.add_argument("--stop-grace", type=float, default=Options.stop_grace)
+    parser.add_argument("--options", default=json.dumps(asdict(Options())))
+    parser.add_argument("--kept", type=Path, help="go on from this file, if it is there")
+    parser.add_argument("--attached", action="store_true", help="end with standard input")
     arguments = parser.parse_args()
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    options = Options(startup_timeout=arguments.startup_timeout, stop_grace=arguments.stop_grace)
-    server = Server(arguments.work, arguments.port, options)
+    ended = threading.Event()
+    try:
+        server = Server(arguments.work, arguments.port, Options(**json.loads(arguments.options)))
+        if arguments.kept is not None and arguments.kept.exists():
+            snapshot.restore(server.platform, arguments.kept)
+    except ByocError as error:
+        sys.exit(f"{error}")
 
-    def end(number: int, frame: FrameType | None) -> None:
-        threading.Thread(target=server.stop).start()
+    def end(keep: Path | None = None) -> None:
+        def stop() -> None:
+            try:
+                server.stop(keep)
+            finally:
+                ended.set()
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+        threading.Thread(target=stop).start()
+
+    def end_with_input() -> None:
+        sys.stdin.read()
+        end()
+
+    signal.signal(signal.SIGTERM, lambda *_: end())
+    signal.signal(signal.SIGINT, lambda *_: end())
+    signal.signal(daemon.KEEP, lambda *_: end(arguments.kept))
+    if arguments.attached:
+        threading.Thread(target=end_with_input, daemon=True).start()
     draft = arguments.announce.with_suffix(f".{os.getpid()}")
     draft.write_text(server.url)
     draft.replace(arguments.announce)
     server.serve()
+    ended.wait()
     for child in psutil.Process().children(recursive=True):
         child.kill()  # whatever was started while we stopped
+    os._exit(0)  # a thread that still waits for something must not hold it up
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """The table of operations, and what each of them is given."""
 
-import functools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
 from byoc.engines import Engine
+from byoc.local.clients import Clients
+from byoc.local.options import Options
 from byoc.local.state import Resource, State
 
 Handler = Callable[["Context", dict[str, Any]], dict[str, Any] | None]
@@ -26,19 +24,6 @@ def operation(handler: Handler) -> Handler:
 
 
 @dataclass(frozen=True)
-class Options:
-    """How the local AWS differs from AWS where waiting teaches nothing.
-
-    startup_timeout: seconds for the first good `/ping` (AWS: 480); stop_grace: seconds from SIGTERM
-    to SIGKILL of a training job (AWS: 120); parallel_jobs: how many jobs run at a time.
-    """
-
-    startup_timeout: float = 20.0
-    stop_grace: float = 120.0
-    parallel_jobs: int = 4
-
-
-@dataclass(frozen=True)
 class Platform:
     """What all requests share."""
 
@@ -46,7 +31,7 @@ class Platform:
     engine: Engine
     options: Options
     work: Path
-    endpoint_url: str
+    clients: Clients
     slots: threading.Semaphore  # one for each training job that may run at a time
 
 
@@ -66,23 +51,4 @@ class Context:
 
     def client(self, service: str) -> Any:
         """A boto3 client of this account and region at the local AWS itself."""
-        with _LOCK:  # a session is not safe for several threads, its clients are
-            return _session().client(
-                service,
-                region_name=self.region,
-                endpoint_url=self.platform.endpoint_url,
-                aws_access_key_id=self.account,
-                aws_secret_access_key="local",
-                config=Config(
-                    retries={"total_max_attempts": 1}, max_pool_connections=50, proxies={}
-                ),
-            )
-
-
-_LOCK = threading.Lock()
-
-
-@functools.cache
-def _session() -> boto3.session.Session:
-    """One for all clients: it reads the model of each service once."""
-    return boto3.session.Session()
+        return self.platform.clients.get(service, self.account, self.region)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from byoc.local.options import Options
 from byoc.local.server import Server
-from byoc.local.service import Options
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,76 @@
+"""The platform's own boto3 clients: they call moto in this process, without a socket.
+
+So the platform's calls are no requests of the user's, and never wait for a thread of the server
+that may itself be waiting for them.
+"""
+
+import functools
+import io
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.config import Config
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+_LOCK = threading.Lock()
+_ADDRESS = "http://127.0.0.1"  # nothing is sent there
+
+
+class Clients:
+    """boto3 clients at a WSGI application, one for each service, account and region."""
+
+    def __init__(self, application: Callable) -> None:
+        self._application = application
+        self._clients: dict[tuple[str, str, str], Any] = {}
+
+    def get(self, service: str, account: str, region: str) -> Any:
+        """The client of `service` that acts for the account in the region."""
+        key = (service, account, region)
+        with _LOCK:  # a session is not safe for several threads, its clients are
+            if key not in self._clients:
+                client = _session().client(
+                    service,
+                    region_name=region,
+                    endpoint_url=_ADDRESS,
+                    aws_access_key_id=account,
+                    aws_secret_access_key="local",
+                    config=Config(retries={"total_max_attempts": 1}, proxies={}),
+                )
+                send = functools.partial(self._send, account)
+                client.meta.events.register("before-send", send)
+                self._clients[key] = client
+            return self._clients[key]
+
+    def _send(self, account: str, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        """Answer in botocore's place: what `before-send` returns is the response."""
+        body = request.body or b""
+        builder = EnvironBuilder(
+            path=request.url.removeprefix(_ADDRESS),
+            method=request.method,
+            headers={name: _text(value) for name, value in request.headers.items()},
+            input_stream=io.BytesIO(body) if isinstance(body, bytes | bytearray) else body,
+            environ_overrides={"HTTP_X_MOTO_ACCOUNT_ID": account},
+        )
+        chunks, status, headers = run_wsgi_app(self._application, builder.get_environ())
+        code = int(status.split()[0])
+        return AWSResponse(request.url, code, dict(headers), _Raw(b"".join(chunks)))
+
+
+class _Raw(io.BytesIO):
+    """A response's body, as botocore reads one from a connection."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self.read()
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()
+
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    """One for all clients: it reads the model of each service once."""
+    return boto3.session.Session()

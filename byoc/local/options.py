@@ -1,0 +1,42 @@
+"""What can be chosen when a local AWS is started."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from byoc.errors import ByocError
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the local AWS differs from AWS where waiting teaches nothing, and what it may use."""
+
+    startup_timeout: float = _option(20.0, "seconds for the first good /ping (AWS: 480)")
+    stop_grace: float = _option(120.0, "seconds from SIGTERM to SIGKILL of a training job")
+    parallel_jobs: int = _option(4, "training jobs that run at a time")
+
+    @classmethod
+    def parse(cls, chosen: Iterable[str]) -> "Options":
+        """Options from `name=number` texts; raises ByocError for one that is not an option."""
+        known: dict[str, Any] = {f.name: type(f.default) for f in fields(cls)}
+        values = {}
+        for text in chosen:
+            name, _, value = text.partition("=")
+            try:
+                values[name] = known[name](value)
+                if values[name] <= 0:
+                    raise ValueError
+            except KeyError:
+                raise ByocError(
+                    f"There is no option {name!r}: it must be one of {', '.join(known)}."
+                ) from None
+            except ValueError:
+                kind = "a whole number" if known[name] is int else "a number"
+                raise ByocError(
+                    f"The option {name} is {value!r}: it must be {kind} above 0."
+                ) from None
+        return cls(**values)
