@@ -72,6 +72,18 @@ class LocalAWS:
         """Variables that lead boto3, the SDKs and the AWS CLI here, as `byoc env` prints them."""
         return local_variables(self.url, self.account_id, self.region)
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
+    @property
+    def work(self) -> Path:
+        """The folder in which its containers work."""
+        assert self._folder is not None, "it does not run"
+        return self._folder / "work"
+
     def client(self, service: str) -> Any:
         """A boto3 client of this account and region."""
         return self._session().client(service, endpoint_url=self.url)

@@ -1,0 +1,282 @@
+"""Requests made at random from the service model: each gets an answer of AWS's, nothing leaks."""
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psutil
+import pytest
+import urllib3
+from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from byoc import engines
+from byoc.local import LocalAWS, Options, protocol
+from byoc.local.service import OPERATIONS
+
+REQUESTS = 2000
+
+TEXT = st.text(max_size=12)
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    TEXT,
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(TEXT, TEXT, max_size=2),
+    st.just("x" * 20_000),
+    st.just("\ud7ff\u0000\n${jndi}../../etc/passwd"),
+)
+DEPTH = 7  # structures within structures
+
+
+class Requests:
+    """Requests for the operations of a service; `known` gives values that name what exists.
+
+    `known` maps a member's name to the values from which most requests take it.
+    """
+
+    def __init__(self, known: Mapping[str, list[Any]]) -> None:
+        self._known = known
+
+    def valid(self, operation: OperationModel) -> st.SearchStrategy[dict[str, Any]]:
+        """Requests that keep every rule of the model."""
+        return self._of(operation.input_shape, "", DEPTH)
+
+    def nearly_valid(self, operation: OperationModel) -> st.SearchStrategy[Any]:
+        """Valid requests of which one place was spoilt."""
+        return st.builds(_spoil, self.valid(operation), st.randoms(use_true_random=False), JUNK)
+
+    def bodies(self, operation: OperationModel) -> st.SearchStrategy[bytes]:
+        """What is sent: valid requests, nearly valid ones, and garbage."""
+        as_json = st.one_of(
+            self.valid(operation),
+            self.nearly_valid(operation),
+            st.dictionaries(TEXT, JUNK, max_size=3),
+            JUNK,
+        )
+        return st.one_of(as_json.map(_encode), as_json.map(_encode), st.binary(max_size=40))
+
+    def _of(self, shape: Shape | None, name: str, depth: int) -> st.SearchStrategy[Any]:
+        if name in self._known:
+            return st.sampled_from(self._known[name])
+        if shape is None:
+            return st.just({})
+        rules = shape.metadata
+        if isinstance(shape, StructureShape):
+            return self._structure(shape, depth)
+        if isinstance(shape, ListShape):
+            low = rules.get("min", 0)
+            high = min(rules.get("max", 2), max(low, 2)) if depth else low
+            return st.lists(self._of(shape.member, "", depth - 1), min_size=low, max_size=high)
+        if isinstance(shape, MapShape):
+            keys, values = self._of(shape.key, "", 0), self._of(shape.value, "", depth - 1)
+            return st.dictionaries(keys, values, max_size=min(rules.get("max", 2), 2))
+        kind = shape.type_name
+        if kind == "string":
+            return _strings(shape)
+        if kind in ("integer", "long"):
+            low = rules.get("min", 0)
+            return st.integers(low, min(rules.get("max", low + 5), low + 5))
+        if kind in ("float", "double"):
+            return st.floats(rules.get("min", 0), rules.get("max", 10), allow_nan=False)
+        if kind == "boolean":
+            return st.booleans()
+        if kind == "timestamp":
+            return st.sampled_from([0, 1_700_000_000, 4_000_000_000.5])
+        return st.just("AA==")  # a blob
+
+    def _structure(self, shape: StructureShape, depth: int) -> st.SearchStrategy[dict[str, Any]]:
+        required = {
+            name: self._of(shape.members[name], name, depth - 1) for name in shape.required_members
+        }
+        optional = [name for name in shape.members if name not in required]
+        if depth <= 0 or not optional:
+            return st.fixed_dictionaries(required)
+        # of many optional members a few: else every request were refused for one of them
+        chosen = st.lists(st.sampled_from(optional), max_size=2, unique=True)
+        return chosen.flatmap(
+            lambda names: st.fixed_dictionaries(
+                {**required, **{n: self._of(shape.members[n], n, depth - 1) for n in names}}
+            )
+        )
+
+
+@functools.cache
+def _strings(shape: Any) -> st.SearchStrategy[str]:
+    if shape.enum:
+        return st.sampled_from(shape.enum)
+    rules = shape.metadata
+    low, high = rules.get("min", 0), rules.get("max", 40)
+    if pattern := rules.get("pattern"):
+        try:
+            expression = re.compile(pattern)
+        except re.error:  # such as \p{L}, which Python's `re` lacks
+            return st.just("a" * max(low, 1))
+        texts = st.from_regex(expression, fullmatch=True)
+        return texts.filter(lambda text: low <= len(text) <= high)
+    return st.text(min_size=low, max_size=min(high, low + 12))
+
+
+def _spoil(request: dict[str, Any], random: Any, junk: Any) -> Any:
+    """The request with one of its members removed, replaced by junk, or added."""
+    places = list(_places(request))
+    if not places:
+        return {"Unknown": junk}
+    holder, key = random.choice(places)
+    if random.random() < 0.3:
+        del holder[key]
+    else:
+        holder[key] = junk
+    return request
+
+
+def _places(value: Any) -> Any:
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, member in list(members):
+        yield value, key
+        if isinstance(member, dict | list):
+            yield from _places(member)
+
+
+def _encode(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "sagemaker.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[LocalAWS]:
+    """A local AWS of this module's own, which waits for nobody."""
+    options = Options(startup_timeout=2.0, stop_grace=1.0, parallel_jobs=4)
+    with LocalAWS(options=options) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def known(aws: LocalAWS, toy_tag: str) -> dict[str, list[Any]]:
+    """Values of members that name what exists, beside some that name nothing."""
+    ecr = aws.client("ecr")
+    repository = ecr.create_repository(repositoryName="toy")["repository"]["repositoryUri"]
+    image = engines.engine().push(toy_tag, repository, ecr)
+    iam = aws.client("iam")
+    role = iam.create_role(RoleName="any", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]
+    aws.client("s3").create_bucket(Bucket="bucket")
+    aws.client("s3").put_object(Bucket="bucket", Key="rows/1.csv", Body=b"1")
+    sagemaker = aws.client("sagemaker")
+    sagemaker.create_model(
+        ModelName="a", PrimaryContainer={"Image": image}, ExecutionRoleArn=role["Arn"]
+    )
+    variant = {"VariantName": "v", "ModelName": "a", "InstanceType": "ml.m5.large"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="a", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+    )
+    arns = [f"arn:aws:sagemaker:us-east-1:{aws.account_id}:{kind}" for kind in KINDS]
+    names = ["a", "b", "c", "A", "no-such-thing"]
+    return {
+        "TrainingImage": [image, image, image, f"{repository}:absent"],
+        "Image": [image, image, image, "busybox"],
+        "RoleArn": [role["Arn"]],
+        "ExecutionRoleArn": [role["Arn"]],
+        "ModelName": names,
+        "EndpointConfigName": names,
+        "EndpointName": names,
+        "TrainingJobName": names,
+        "VariantName": ["v", "w"],
+        "ResourceArn": arns,
+        "InstanceType": ["ml.m5.large", "ml.m5.large", "ml.p5.48xlarge"],
+        "InstanceCount": [1, 2, 300],
+        "InitialInstanceCount": [1, 1, 2, 300],
+        "DesiredInstanceCount": [0, 1, 2],
+        "TrainingInputMode": ["File", "File", "Pipe"],
+        "S3Uri": ["s3://bucket/rows/", "s3://absent/"],
+        "S3OutputPath": ["s3://bucket/out"],
+        "ModelDataUrl": ["s3://bucket/rows/1.csv", "s3://bucket/absent.tar.gz"],
+        "ContainerEntrypoint": [["true"], ["sleep", "60"], ["/no/such/program"]],
+        "MaxRuntimeInSeconds": [1, 3600],
+        "NextToken": ["1", "x"],
+    }
+
+
+KINDS = ("model/a", "endpoint/a", "endpoint-config/a", "training-job/a", "model/no-such-thing")
+
+
+def usage(aws: LocalAWS) -> dict[str, int]:
+    """What the server and all that it runs hold: processes, threads, files and listening ports."""
+    server = psutil.Process(aws.pid)
+    return {
+        "processes": len(server.children(recursive=True)),
+        "threads": server.num_threads(),
+        "files": server.num_fds(),
+        "ports": len([c for c in server.net_connections() if c.status == psutil.CONN_LISTEN]),
+        "folders": len(list(aws.work.glob("*/*"))),
+    }
+
+
+def end_all(aws: LocalAWS) -> None:
+    """Delete every endpoint and stop every job."""
+    sagemaker = aws.client("sagemaker")
+    for endpoint in sagemaker.list_endpoints()["Endpoints"]:
+        sagemaker.delete_endpoint(EndpointName=endpoint["EndpointName"])
+    for job in sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]:
+        sagemaker.stop_training_job(TrainingJobName=job["TrainingJobName"])
+
+
+def test_no_request_breaks_it(aws, known, until):
+    http = urllib3.PoolManager(timeout=60.0, retries=False)
+    requests, service = Requests(known), protocol.service()
+    headers = {
+        "Content-Type": "application/x-amz-json-1.1",
+        "Authorization": "AWS4-HMAC-SHA256 "
+        f"Credential={aws.account_id}/20261122/us-east-1/sagemaker/aws4_request",
+    }
+    answered: dict[int, int] = {}
+
+    @settings(
+        max_examples=REQUESTS,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+        database=None,
+    )
+    @given(
+        st.sampled_from(sorted(OPERATIONS)).flatmap(
+            lambda name: st.tuples(st.just(name), requests.bodies(service.operation_model(name)))
+        )
+    )
+    def send(sent):
+        name, body = sent
+        target = {"X-Amz-Target": f"SageMaker.{name}"}
+        answer = http.request("POST", aws.url, body=body, headers={**headers, **target})
+        answered[answer.status] = answered.get(answer.status, 0) + 1
+        if answer.status == 501:  # what the local AWS does not do
+            assert answer.json()["__type"] == "NotImplementedException"
+        else:
+            assert answer.status in (200, 400), (name, body, answer.status, answer.data)
+        if answer.status == 400:
+            assert answer.json()["message"]
+
+    end_all(aws)
+    before = usage(aws)
+    send()
+    print(answered)
+    assert answered[200] > REQUESTS / 10  # not all was refused at the door
+    until(lambda: end_all(aws) or not grown(before, usage(aws)), "nothing leaked")
+
+
+def grown(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    return [name for name in before if after[name] > before[name]]
