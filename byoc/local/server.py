@@ -15,6 +15,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from byoc import engines
 from byoc.local.front import Front
 from byoc.local.service import Options, Platform
+from byoc.local.slots import Slots
 from byoc.local.state import State
 
 HOST = "127.0.0.1"
@@ -44,7 +45,7 @@ class Server:
             options,
             work,
             self.url,
-            threading.Semaphore(options.parallel_jobs),
+            Slots(options.parallel_jobs),
         )
         self._server.app = Front(self.platform)
 

@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 
 from byoc.engines import Engine
+from byoc.local.slots import Slots
 from byoc.local.state import Resource, State
 
 Handler = Callable[["Context", dict[str, Any]], dict[str, Any] | None]
@@ -30,12 +31,16 @@ class Options:
     """How the local AWS differs from AWS where waiting teaches nothing.
 
     startup_timeout: seconds for the first good `/ping` (AWS: 480); stop_grace: seconds from SIGTERM
-    to SIGKILL of a training job (AWS: 120); parallel_jobs: how many jobs run at a time.
+    to SIGKILL of a training job (AWS: 120); parallel_jobs: how many jobs run at a time; memory: GiB
+    that one container may take, disk: GiB that all work folders may hold together, None for what
+    the machine has.
     """
 
     startup_timeout: float = 20.0
     stop_grace: float = 120.0
     parallel_jobs: int = 4
+    memory: float | None = None
+    disk: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Platform:
     options: Options
     work: Path
     endpoint_url: str
-    slots: threading.Semaphore  # one for each training job that may run at a time
+    slots: Slots  # one for each training job that may run at a time
 
 
 @dataclass(frozen=True)
@@ -67,19 +72,22 @@ class Context:
     def client(self, service: str) -> Any:
         """A boto3 client of this account and region at the local AWS itself."""
         with _LOCK:  # a session is not safe for several threads, its clients are
-            return _session().client(
-                service,
-                region_name=self.region,
-                endpoint_url=self.platform.endpoint_url,
-                aws_access_key_id=self.account,
-                aws_secret_access_key="local",
-                config=Config(
-                    retries={"total_max_attempts": 1}, max_pool_connections=50, proxies={}
-                ),
-            )
+            return _client(service, self.account, self.region, self.platform.endpoint_url)
 
 
 _LOCK = threading.Lock()
+
+
+@functools.lru_cache(maxsize=64)
+def _client(service: str, account: str, region: str, endpoint_url: str) -> Any:
+    return _session().client(
+        service,
+        region_name=region,
+        endpoint_url=endpoint_url,
+        aws_access_key_id=account,
+        aws_secret_access_key="local",
+        config=Config(retries={"total_max_attempts": 1}, max_pool_connections=50, proxies={}),
+    )
 
 
 @functools.cache

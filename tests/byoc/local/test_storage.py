@@ -64,14 +64,16 @@ def test_a_bucket_that_is_not_there(s3, tmp_path):
         storage.download_prefix(s3, "s3://no-such-bucket-at-all/x/", tmp_path / "channel")
     (tmp_path / "model").mkdir()
     with pytest.raises(StorageError, match="NoSuchBucket"):
-        storage.upload_archive(s3, tmp_path / "model", "s3://no-such-bucket-at-all/m.tar.gz")
+        storage.upload_archive(
+            s3, storage.merge([tmp_path / "model"]), "s3://no-such-bucket-at-all/m.tar.gz"
+        )
     assert not storage.exists(s3, "s3://no-such-bucket-at-all/m.tar.gz")
 
 
 def test_what_goes_up_comes_down_the_same(cloud, s3, tmp_path, write):
     write(tmp_path / "model", **{"a.txt": "1", "deep__run": "#!/bin/sh\n", "empty__x": ""})
     uri = f"s3://{cloud.aws.bucket}/m/model.tar.gz"
-    storage.upload_archive(s3, tmp_path / "model", uri)
+    storage.upload_archive(s3, storage.merge([tmp_path / "model"]), uri)
     assert storage.exists(s3, uri)
     storage.extract_model(s3, uri, tmp_path / "again")
     assert files(tmp_path / "again") == files(tmp_path / "model")
@@ -84,7 +86,7 @@ def test_what_goes_up_comes_down_the_same(cloud, s3, tmp_path, write):
 def test_an_empty_model_is_an_empty_archive(cloud, s3, tmp_path):
     (tmp_path / "model").mkdir()
     uri = f"s3://{cloud.aws.bucket}/m/model.tar.gz"
-    storage.upload_archive(s3, tmp_path / "model", uri)
+    storage.upload_archive(s3, storage.merge([tmp_path / "model"]), uri)
     storage.extract_model(s3, uri, tmp_path / "again")
     assert files(tmp_path / "again") == {}
 
