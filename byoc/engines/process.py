@@ -308,8 +308,8 @@ class ProcessContainer(Container):
             code = -signal.SIGKILL
         elif complaints:
             self._add_line(complaints.rstrip())
-        self._code = 128 - code if code < 0 else code
         self._release()
+        self._code = 128 - code if code < 0 else code
 
     def kill_for_memory(self) -> None:
         """End it as the kernel ends a container that takes more memory than it may."""
