@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import shutil
 import tarfile
 import tempfile
@@ -13,9 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from boto3.exceptions import S3UploadFailedError
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 WORKERS = 8  # transfers at a time
+GIB = 1 << 30
+# What S3 or its client answer to a bucket or key that is not there or can't be.
+REFUSALS = (ClientError, ParamValidationError, S3UploadFailedError)
 NO_SPACE = "Insufficient disk space"  # AWS's words. Source: sagemaker-python-sdk, issue 128
 
 
@@ -62,7 +66,7 @@ def find(s3: Any, uri: str, path: str) -> Object:
     bucket, key = split(uri)
     try:
         return Object(bucket, key, s3.head_object(Bucket=bucket, Key=key)["ContentLength"], path)
-    except ClientError as error:
+    except REFUSALS as error:
         raise StorageError(f"There is no object {uri} ({error})") from None
 
 
@@ -120,7 +124,7 @@ def exists(s3: Any, uri: str) -> bool:
     bucket, key = split(uri)
     try:
         s3.head_object(Bucket=bucket, Key=key)
-    except ClientError:
+    except REFUSALS:
         return False
     return True
 
@@ -141,12 +145,21 @@ def extract_model(s3: Any, uri: str, folder: Path) -> None:
             if bad is not None:
                 raise StorageError(f"it holds {bad.name}, which is neither a file nor a folder")
             tar.extractall(folder, members=members, filter="data")
-    except ClientError as error:
+    except REFUSALS as error:
         raise StorageError(f"{error}") from None
     except (tarfile.TarError, OSError, EOFError) as error:
         raise StorageError(f"it is not a sound tar.gz archive ({error})") from None
     finally:
         archive.unlink(missing_ok=True)
+
+
+def check_space(work: Path, needed: int, limit: float | None) -> None:
+    """Raise StorageError unless `needed` bytes fit on the disk of `work` and its limit in GiB."""
+    free = shutil.disk_usage(work).free
+    if limit is not None:
+        free = min(free, int(limit * GIB) - _held(work))
+    if needed > free:
+        raise StorageError(NO_SPACE)
 
 
 def merge(folders: Sequence[Path]) -> dict[str, Path]:
@@ -206,12 +219,22 @@ def _errors_told() -> Iterator[None]:
     """S3's errors and this machine's as what they are."""
     try:
         yield
-    except (ClientError, S3UploadFailedError) as error:
+    except REFUSALS as error:
         raise StorageError(f"{error}") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(NO_SPACE) from None
         raise StorageError(f"{error.strerror or error} ({error.filename})") from None
+
+
+def _held(folder: Path) -> int:
+    """Bytes of all files below; of what goes meanwhile, nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
 
 
 def _targets(objects: Sequence[Object], folder: Path) -> list[Path]:

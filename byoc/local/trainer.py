@@ -22,7 +22,6 @@ from byoc.local.state import Resource
 from byoc.optml import InstanceGroup, OptML
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-GIB = 1 << 30
 METRICS_INTERVAL = 60.0  # seconds, as AWS publishes them
 PEER_GRACE = 10.0  # seconds from SIGTERM to SIGKILL for the others when one host has failed
 
@@ -204,15 +203,11 @@ class TrainingRun:
         for share, target in shares:
             size = sum(wanted.size for wanted in share)
             per_host[target.parent] = per_host.get(target.parent, 0) + size
-        total, work = sum(per_host.values()), self.context.platform.work
         volume = self._data["ResourceConfig"].get("VolumeSizeInGB")
-        limit = self.context.platform.options.disk
-        if (
-            (volume and max(per_host.values(), default=0) > volume * GIB)
-            or total > shutil.disk_usage(work).free
-            or (limit is not None and total + _size(work) > limit * GIB)
-        ):
+        if volume and max(per_host.values(), default=0) > volume * storage.GIB:
             raise storage.StorageError(storage.NO_SPACE)
+        platform = self.context.platform
+        storage.check_space(platform.work, sum(per_host.values()), platform.options.disk)
 
     def _run(self, mls: dict[str, OptML]) -> dict[str, int]:
         """Run a container for each host until all have ended; their exit codes, none if stopped."""
@@ -239,8 +234,10 @@ class TrainingRun:
         timer.start()
 
         def follow(host: str, container: Container) -> None:
-            streams[host].follow(container.lines(), lambda line: metrics.read(host, line))
-            self._ended(host, container.wait(), codes)
+            try:
+                streams[host].follow(container.lines(), lambda line: metrics.read(host, line))
+            finally:
+                self._ended(host, container.wait(), codes)
 
         followers = []
         try:
@@ -250,8 +247,9 @@ class TrainingRun:
                     self._containers[host] = container
                     if self._stop_as is not None or self._failed:
                         self._stop_late(container)
-                followers.append(threading.Thread(target=follow, args=(host, container)))
-                followers[-1].start()
+                thread = threading.Thread(target=follow, args=(host, container), daemon=True)
+                followers.append(thread)
+                thread.start()
         except BaseException:
             for container in self._containers.values():
                 container.stop(0)
@@ -277,7 +275,7 @@ class TrainingRun:
                 "TRAINING_JOB_ARN": self.job.arn,
             },
             entrypoint=entrypoint,
-            memory=None if memory is None else int(memory * GIB),
+            memory=None if memory is None else int(memory * storage.GIB),
             network=network,
         )
 
@@ -344,14 +342,3 @@ class TrainingRun:
             raise storage.StorageError(f"Artifact upload failed:{error}") from None
         with self.context.platform.state.lock:
             self._data["ModelArtifacts"] = {"S3ModelArtifacts": artifacts}
-
-
-def _size(folder: Path) -> int:
-    """Bytes of all files below; of what goes meanwhile, nothing."""
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.lstat().st_size if path.is_file() else 0
-        except OSError:
-            continue
-    return total

@@ -11,7 +11,7 @@ from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.references import check_key, check_vpc
 from byoc.local.service import Context, operation
 from byoc.local.state import Resource, now, page, tags_of, taken
-from byoc.local.trainer import TrainingRun, groups_of
+from byoc.local.trainer import TrainingRun
 
 # What CreateTrainingJob allows and this module does not do: refused, never ignored.
 NOT_DONE = {
@@ -195,18 +195,18 @@ def _check(context: Context, request: dict[str, Any]) -> None:
 
 def _check_resources(context: Context, request: dict[str, Any]) -> None:
     resources = request.get("ResourceConfig", {})
-    single = "InstanceType" in resources and "InstanceCount" in resources
-    if "InstanceGroups" in resources:
+    groups = resources.get("InstanceGroups")
+    if groups is not None:
         if "InstanceType" in resources or "InstanceCount" in resources:
             raise validation(
                 "ResourceConfig has either InstanceGroups or InstanceType and InstanceCount."
             )
-        names = [group["InstanceGroupName"] for group in resources["InstanceGroups"]]
+        names = [group["InstanceGroupName"] for group in groups]
         if len(set(names)) < len(names) or not names:
             raise validation("The names of instance groups must be given and unique.")
-    elif not single:
+    elif "InstanceType" not in resources or "InstanceCount" not in resources:
         raise validation("ResourceConfig must have InstanceType and InstanceCount.")
-    count = sum(len(group.hosts) for group in groups_of(resources))
+    count = sum(group["InstanceCount"] for group in groups or [resources])
     if not count:
         raise validation("ResourceConfig must have at least one instance.")
     if count > 1 and not context.platform.engine.has_networks():

@@ -113,6 +113,21 @@ def test_of_what_several_folders_hold_the_first_ones_wins(tmp_path, write):
     assert list(merged) == sorted(merged)
 
 
+def test_what_the_disk_or_the_limit_cannot_hold_is_refused(tmp_path):
+    (tmp_path / "held").write_bytes(b"x" * 1000)
+    storage.check_space(tmp_path, 24, limit=1024 / storage.GIB)
+    storage.check_space(tmp_path, 10_000, limit=None)
+    for needed, limit in ((25, 1024 / storage.GIB), (1 << 60, None)):
+        with pytest.raises(StorageError, match="Insufficient disk space"):
+            storage.check_space(tmp_path, needed, limit)
+
+
+def test_a_bucket_that_can_not_be_is_told(s3, tmp_path):
+    with pytest.raises(StorageError, match="Invalid bucket name"):
+        storage.list_prefix(s3, "s3:///x")
+    assert not storage.exists(s3, "s3:///x")
+
+
 def test_a_bucket_that_is_not_there(s3, tmp_path):
     with pytest.raises(StorageError, match="NoSuchBucket"):
         storage.download_prefix(s3, "s3://no-such-bucket-at-all/x/", tmp_path / "channel")

@@ -230,6 +230,17 @@ def test_a_long_failure_is_cut_to_what_the_api_allows(cloud, toy):
     assert len(job["FailureReason"]) == 1024
 
 
+def test_a_program_killed_from_outside_fails_with_137_and_no_noise(cloud, toy, alive, until):
+    mark = f"mark-{cloud.account}"
+    job = cloud.start(toy, "print('ready'); time.sleep(600)", Environment={"MARK": mark})
+    until(lambda: "ready" in _log_or_nothing(cloud, job))
+    for process in alive(mark):
+        if process.name() != "unshare":
+            process.kill()
+    assert cloud.finish(job)["FailureReason"] == "AlgorithmError: , exit code: 137"
+    assert cloud.log(LOG_GROUP, job) == ["ready"]
+
+
 def test_a_failure_file_of_a_job_that_succeeds_means_nothing(cloud, toy):
     job = cloud.train(toy, "(ml / 'output/failure').write_text('oh')")
     assert job["TrainingJobStatus"] == "Completed"
@@ -513,6 +524,7 @@ NO_KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567
             "names no instance group: b",
         ),
         (resources(InstanceGroups=GROUPS), "either InstanceGroups or InstanceType"),
+        (resources(InstanceCount=0), "at least one instance"),
         ({"ResourceConfig": {"VolumeSizeInGB": 1}}, "must have InstanceType and InstanceCount"),
         ({"ResourceConfig": {"InstanceGroups": GROUPS * 2}}, "must be given and unique"),
         (
