@@ -146,8 +146,9 @@ class ProcessEngine:
         program = list(entrypoint or config["Entrypoint"] or [])
         argv = [*program, *(arguments or ([] if entrypoint else config["Cmd"] or []))]
         can_be_told = image.labels.get(MULTIPLE_PORTS_LABEL) == "true"
-        serves = list(arguments) == ["serve"]
-        port = PORTS.take() if can_be_told else PORTS.take_fixed() if serves else None
+        port = None
+        if list(arguments) == ["serve"]:
+            port = PORTS.take() if can_be_told else PORTS.take_fixed()
         try:
             return ProcessContainer(
                 image.id, config, argv, dict(environment or {}), ml, port, memory, network

@@ -211,11 +211,12 @@ class TrainingRun:
 
     def _run(self, mls: dict[str, OptML]) -> dict[str, int]:
         """Run a container for each host until all have ended; their exit codes, none if stopped."""
-        platform = self.context.platform
-        isolated = self._data["EnableNetworkIsolation"]
-        if not platform.engine.has_networks():
+        engine, isolated = self.context.platform.engine, self._data["EnableNetworkIsolation"]
+        if self._stop_as is not None:
+            return {}
+        if not engine.has_networks():
             return self._run_in(None, mls)
-        with platform.engine.network(self._hosts, isolated) as network:
+        with engine.network(self._hosts, isolated) as network:
             return self._run_in(network, mls)
 
     def _run_in(self, network: Network | None, mls: dict[str, OptML]) -> dict[str, int]:
@@ -260,10 +261,8 @@ class TrainingRun:
         return codes
 
     def _start(self, ml: OptML, network: Network | None) -> Container:
-        algorithm, memory = (
-            self._data["AlgorithmSpecification"],
-            self.context.platform.options.memory,
-        )
+        algorithm = self._data["AlgorithmSpecification"]
+        memory = self.context.platform.options.memory
         entrypoint = algorithm.get("ContainerEntrypoint")
         return self.context.platform.engine.run(
             self.image,
@@ -281,9 +280,13 @@ class TrainingRun:
 
     def _stop_late(self, container: Container) -> None:
         """Stop a container that started when the job was already being stopped."""
-        grace = PEER_GRACE if self._failed else self.context.platform.options.stop_grace
+        grace = self._peer_grace if self._failed else self.context.platform.options.stop_grace
         grace = 0 if self._killed else grace
         threading.Thread(target=container.stop, args=(grace,), daemon=True).start()
+
+    @property
+    def _peer_grace(self) -> float:
+        return min(PEER_GRACE, self.context.platform.options.stop_grace)
 
     def _ended(self, host: str, code: int, codes: dict[str, int]) -> None:
         """A host's program has ended; the first that fails takes the others with it."""
@@ -293,7 +296,7 @@ class TrainingRun:
             if first:
                 self._failed = host
         if first:
-            self._stop_containers(PEER_GRACE)
+            self._stop_containers(self._peer_grace)
 
     def _follow_all(self, followers: list[threading.Thread], metrics: Metrics) -> None:
         """Wait for the logs' ends, and publish what the job measures meanwhile and at last."""

@@ -98,7 +98,7 @@ def test_the_environment_is_the_platforms_and_no_more(cloud, toy):
     assert environment["TRAINING_JOB_ARN"] == job["TrainingJobArn"]
     assert environment["MINE"] == "1"
     assert environment["GREETING"] == "from the request"
-    strange = [n for n in environment if n.startswith(("SM_", "AWS_", "BYOC"))]
+    strange = [n for n in environment if n.startswith(("SM_", "AWS_", "BYOC", "SAGEMAKER_"))]
     assert strange == []
 
 
