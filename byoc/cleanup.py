@@ -8,6 +8,7 @@ import boto3
 from botocore.exceptions import ClientError, WaiterError
 
 from byoc.connect import Connection
+from byoc.find import tagged
 
 TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"  # one group for all jobs of the account
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
@@ -41,16 +42,11 @@ def delete_all(aws: Connection) -> Iterator[Item]:
             yield item
 
 
-def _tagged(arn: str, aws: Connection) -> bool:
-    tags = boto3.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
-    return aws.tags[0] in tags
-
-
 def _sagemaker(operation: str, kind: str, member: str = "") -> Callable[[Connection], list[Item]]:
     def list_items(aws: Connection) -> list[Item]:
         pages = boto3.client("sagemaker").get_paginator(operation).paginate()
         found = [row for page in pages for row in page[member or f"{kind}s"]]
-        own = [row for row in found if _tagged(row[f"{kind}Arn"], aws)]
+        own = [row for row in found if tagged(row[f"{kind}Arn"], aws)]
         return [Item("sagemaker", kind, row[f"{kind}Name"]) for row in own]
 
     return list_items
@@ -164,7 +160,7 @@ def _is_of_another(kind: str, name: str, aws: Connection) -> bool:
         if error.response["Error"]["Code"] in ("ValidationException", "ResourceNotFound"):
             return False  # it is gone
         raise
-    return not _tagged(arn, aws)
+    return not tagged(arn, aws)
 
 
 def _delete_log_group(item: Item) -> None:

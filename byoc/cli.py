@@ -31,7 +31,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="For a machine to re
 def _options() -> str:
     from byoc.local.options import Options
 
-    return "; ".join(f"{f.name}: {f.metadata['help']} [{f.default}]" for f in fields(Options))
+    return "; ".join(
+        f"{f.name}: {f.metadata['help']} [{f.default or 'no limit'}]" for f in fields(Options)
+    )
 
 
 class _Group(click.Group):

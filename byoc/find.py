@@ -35,7 +35,7 @@ def training_job(aws: Connection) -> dict[str, Any]:
         SortOrder="Descending",
     )["TrainingJobSummaries"]
     for summary in summaries:
-        if aws.tags[0] in sagemaker.list_tags(ResourceArn=summary["TrainingJobArn"])["Tags"]:
+        if tagged(summary["TrainingJobArn"], aws):
             return sagemaker.describe_training_job(TrainingJobName=summary["TrainingJobName"])
     raise _missing(f"There is no completed training job of {aws.project}", "03-training")
 
@@ -49,6 +49,11 @@ def endpoint(aws: Connection) -> dict[str, Any]:
     if found["EndpointStatus"] != "InService":
         raise _missing(f"There is no endpoint {aws.project} in service", "04-inference")
     return found
+
+
+def tagged(arn: str, aws: Connection) -> bool:
+    """Whether a SageMaker resource carries the project's tag."""
+    return aws.tags[0] in boto3.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
 
 
 def _missing(what: str, notebook: str) -> ByocError:

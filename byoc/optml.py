@@ -8,14 +8,21 @@ import atexit
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FAILURE_LENGTH = 1024  # characters of output/failure that become the FailureReason
 
-HOST_GROUP = "homogeneousCluster"
+
+@dataclass(frozen=True)
+class InstanceGroup:
+    """Hosts of one instance type; a job without groups of its own has this one."""
+
+    instance_type: str
+    hosts: tuple[str, ...] = ("algo-1",)
+    name: str = "homogeneousCluster"
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class OptML:
         ml.write_config(
             hyperparameters=hyperparameters or {},
             channels={name: {} for name in channels or {}},
-            instance_type=instance_type,
+            groups=[InstanceGroup(instance_type)],
         )
         return ml
 
@@ -74,20 +81,16 @@ class OptML:
         *,
         hyperparameters: Mapping[str, str],
         channels: Mapping[str, Mapping[str, str]],
-        instance_type: str,
-        hosts: tuple[str, ...] = ("algo-1",),
+        groups: Sequence[InstanceGroup],
         current_host: str = "algo-1",
     ) -> None:
         """Write the three files of `input/config` with the keys that AWS writes.
 
         The values of `hyperparameters` stay strings. `channels` maps names to the keys in which a
-        channel differs from File mode, fully replicated.
+        channel differs from File mode, fully replicated. Hosts are sorted as text: `algo-10` comes
+        before `algo-2`.
         """
-        group = {
-            "instance_group_name": HOST_GROUP,
-            "instance_type": instance_type,
-            "hosts": sorted(hosts),
-        }
+        current = next(group for group in groups if current_host in group.hosts)
         files: dict[str, dict[str, Any]] = {
             "hyperparameters.json": dict(hyperparameters),
             "inputdataconfig.json": {
@@ -100,11 +103,18 @@ class OptML:
                 for name, settings in channels.items()
             },
             "resourceconfig.json": {
-                "current_group_name": HOST_GROUP,
+                "current_group_name": current.name,
                 "current_host": current_host,
-                "current_instance_type": instance_type,
-                "hosts": sorted(hosts),
-                "instance_groups": [group],
+                "current_instance_type": current.instance_type,
+                "hosts": sorted(host for group in groups for host in group.hosts),
+                "instance_groups": [
+                    {
+                        "instance_group_name": group.name,
+                        "instance_type": group.instance_type,
+                        "hosts": sorted(group.hosts),
+                    }
+                    for group in groups
+                ],
                 "network_interface_name": "eth0",
                 "topology": None,
             },
@@ -117,7 +127,9 @@ class OptML:
         file = self.output / "failure"
         if not file.is_file():
             return None
-        return file.read_bytes().decode("utf-8", "replace")[:FAILURE_LENGTH]
+        with file.open("rb") as content:
+            start = content.read(4 * FAILURE_LENGTH)  # a character has at most four bytes
+        return start.decode("utf-8", "replace")[:FAILURE_LENGTH]
 
     def tree(self) -> str:
         """The folders and files as a drawing, with sizes in bytes."""

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import urllib3
 
+from byoc.engines.network import Network
+from byoc.engines.usage import Usage
 from byoc.optml import OptML
 
 SERVING_PORT = 8080  # where the platform asks, unless SAGEMAKER_BIND_TO_PORT says otherwise
@@ -29,11 +31,17 @@ class Image:
 
 
 class Container(ABC):
-    """One running program of an image. Leaving its `with` block stops it."""
+    """One running program of an image. Leaving its `with` block stops it.
+
+    `usage` is what it used when it was last looked at; `out_of_memory`: it was killed because it
+    took more than it may.
+    """
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.log: list[str] = []
+        self.usage: Usage | None = None
+        self.out_of_memory = False
         self._more = threading.Condition()
         self._ended = False
 
@@ -125,10 +133,6 @@ class Engine(Protocol):
         """The image a registry's manifest stands for, if this engine has it."""
         ...
 
-    def sweep(self, work: Path) -> None:
-        """End every container that a process which was killed ran for the folder `work`."""
-        ...
-
     def run(
         self,
         image: Image,
@@ -137,6 +141,23 @@ class Engine(Protocol):
         ml: OptML,
         environment: Mapping[str, str] | None = None,
         entrypoint: Sequence[str] | None = None,
+        memory: int | None = None,
+        network: Network | None = None,
     ) -> Container:
-        """Start `docker run [--entrypoint E] IMAGE ARGUMENTS` with `ml` at /opt/ml."""
+        """Start `docker run [--entrypoint E] IMAGE ARGUMENTS` with `ml` at /opt/ml.
+
+        `memory` is the limit in bytes; beyond it the container is killed and ends with 137.
+        """
+        ...
+
+    def has_networks(self) -> bool:
+        """Whether containers can have a `network` on this machine."""
+        ...
+
+    def network(self, hosts: Sequence[str], isolated: bool = False) -> Network:
+        """A network in which containers find each other by the names `hosts`."""
+        ...
+
+    def sweep(self, work: Path) -> None:
+        """End every container whose folders lie under `work`, whoever started it."""
         ...

@@ -33,6 +33,8 @@ from byoc.engines import sandbox
 from byoc.engines.base import MULTIPLE_PORTS_LABEL, SERVING_PORT, Container, Image
 from byoc.engines.dockerfile import BASE_PATH, Dockerfile
 from byoc.engines.dockerfile import read as read_dockerfile
+from byoc.engines.network import Network
+from byoc.engines.usage import WATCH
 from byoc.errors import ByocError
 from byoc.optml import OptML
 from byoc.paths import home
@@ -125,9 +127,6 @@ class ProcessEngine:
             sizes[distribution.name] = sum(f.stat().st_size for f in files if f.is_file())
         return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
-    def sweep(self, work: Path) -> None:
-        pass
-
     def run(
         self,
         image: Image,
@@ -136,22 +135,57 @@ class ProcessEngine:
         ml: OptML,
         environment: Mapping[str, str] | None = None,
         entrypoint: Sequence[str] | None = None,
+        memory: int | None = None,
+        network: Network | None = None,
     ) -> Container:
         """Start `docker run [--entrypoint E] IMAGE ARGUMENTS` as a child process.
 
-        A program that can't be started ends with 126 or 127 and Docker's words in its log.
+        A program that can't be started ends with 126 or 127 and Docker's words in its log. What
+        the container needs of its own lies beside the folder of `ml` until it ends.
         """
         config = json.loads((_folder(image.id) / "config.json").read_text())["config"]
         program = list(entrypoint or config["Entrypoint"] or [])
         argv = [*program, *(arguments or ([] if entrypoint else config["Cmd"] or []))]
         can_be_told = image.labels.get(MULTIPLE_PORTS_LABEL) == "true"
-        serves = list(arguments) == ["serve"]
-        port = PORTS.take() if can_be_told else PORTS.take_fixed() if serves else None
+        port = None
+        if list(arguments) == ["serve"]:
+            port = PORTS.take() if can_be_told else PORTS.take_fixed()
         try:
-            return ProcessContainer(image.id, config, argv, dict(environment or {}), ml, port)
+            return ProcessContainer(
+                image.id, config, argv, dict(environment or {}), ml, port, memory, network
+            )
         except BaseException:
             PORTS.release(port)
             raise
+
+    def has_networks(self) -> bool:
+        """Networks need private mounts, so Linux."""
+        return sandbox.available()
+
+    def network(self, hosts: Sequence[str], isolated: bool = False) -> Network:
+        """A loopback address for each host, in this machine's network or in one of their own."""
+        if not self.has_networks():
+            raise ByocError("Hosts that reach each other by name need Linux's private mounts.")
+        return Network(hosts, isolated)
+
+    def sweep(self, work: Path) -> None:
+        """End every process of a container under `work`, which a dead daemon may have left.
+
+        It is known by its environment, and by the mounts that `unshare` was told to make.
+        """
+        own, inside = os.getpid(), f"{work}/"
+        for process in psutil.process_iter():
+            try:
+                known = list(process.environ().values())
+            except psutil.Error:
+                known = []
+            try:
+                words = process.cmdline()
+                known += words if words and words[0].endswith("unshare") else []
+                if process.pid != own and any(inside in text for text in known):
+                    process.kill()
+            except psutil.Error:
+                continue
 
 
 class ProcessContainer(Container):
@@ -165,13 +199,15 @@ class ProcessContainer(Container):
         environment: dict[str, str],
         ml: OptML,
         port: int | None,
+        memory: int | None = None,
+        network: Network | None = None,
     ) -> None:
         super().__init__(port or SERVING_PORT)
-        self._scratch = Path(tempfile.mkdtemp(prefix="byoc-run-"))
+        self._scratch = Path(tempfile.mkdtemp(prefix=f"{ml.path.name}-run-", dir=ml.path.parent))
         self._private = sandbox.available()
         self._process: subprocess.Popen[bytes] | None = None
         self._code: int | None = None
-        self._killed = False
+        self.memory_limit = memory
         root = self._scratch / "rootfs"  # its own copy: what it writes must not change the image
         shutil.copytree(_folder(image_id) / "rootfs", root)
         self._port = port
@@ -202,30 +238,31 @@ class ProcessContainer(Container):
         if self._private:
             old = self._scratch / "opt"
             old.mkdir()
-            argv = sandbox.command(argv, mounts, workdir, old)
+            hosts = self._scratch / "hosts" if network is not None else None
+            if network is not None and hosts is not None:
+                network.write_hosts(hosts)
+            argv = sandbox.command(argv, mounts, workdir, old, hosts=hosts, network=network)
         else:
             argv[0] = shutil.which(argv[0], path=variables["PATH"]) or argv[0]
+        self._complaints = (self._scratch / "unshare.log").open("w+b")
         self._process = subprocess.Popen(
             argv,
             cwd=None if self._private else workdir,
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=self._complaints if self._private else subprocess.STDOUT,
             start_new_session=True,
         )
-        threading.Thread(target=self._pump, daemon=True).start()
+        self.pid = self._process.pid
+        WATCH.add(self)
         self._reaper = threading.Thread(target=self._reap, daemon=True)
         self._reaper.start()
+        threading.Thread(target=self._pump, daemon=True).start()
 
     def poll(self) -> int | None:
-        if self._code is None and self._process is not None:
-            code = self._process.poll()
-            if code is not None:
-                self._code = 128 - code if code < 0 else code
-                if self._killed:  # `unshare` itself ends with 1 then
-                    self._code = 128 + signal.SIGKILL
-                self._reaper.join()
+        if self._code is None and self._process is not None and self._process.poll() is not None:
+            self._reaper.join()
         return self._code
 
     def wait(self, timeout: float | None = None) -> int:
@@ -242,7 +279,6 @@ class ProcessContainer(Container):
         for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
             if self.poll() is not None:
                 break
-            self._killed = number == signal.SIGKILL
             self._signal(number)
             try:
                 self.wait(patience)
@@ -255,6 +291,7 @@ class ProcessContainer(Container):
         assert self._process.stdout is not None
         for line in io.TextIOWrapper(self._process.stdout, "utf-8", "replace", newline="\n"):
             self._add_line(line.rstrip("\r\n"))
+        self._reaper.join()
         self._close_log()
 
     def _reap(self) -> None:
@@ -263,9 +300,23 @@ class ProcessContainer(Container):
         Later its process group's number may be another's.
         """
         assert self._process is not None
-        self._process.wait()
+        code = self._process.wait()
+        WATCH.remove(self)
         self._end_group()
+        with self._complaints as file:
+            file.seek(0)
+            complaints = file.read().decode("utf-8", "replace")
+        if code == 1 and "sigprocmask" in complaints:  # `unshare` can't die of SIGKILL as its child
+            code = -signal.SIGKILL
+        elif complaints:
+            self._add_line(complaints.rstrip())
         self._release()
+        self._code = 128 - code if code < 0 else code
+
+    def kill_for_memory(self) -> None:
+        """End it as the kernel ends a container that takes more memory than it may."""
+        self.out_of_memory = True
+        self._signal(signal.SIGKILL)
 
     def _release(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)

@@ -13,7 +13,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"  # where `mount` and its like are, whatever PATH says
+from byoc.engines.network import TOOLS, Network
+
 OPTIONS = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
 
 
@@ -26,11 +27,24 @@ def available() -> bool:
     return subprocess.run(probe, capture_output=True).returncode == 0
 
 
-def command(argv: list[str], mounts: Mapping[str, Path], workdir: str, scratch: Path) -> list[str]:
-    """`argv` with `mounts` (path under /opt → folder) in place; `scratch` is an empty folder."""
+def command(
+    argv: list[str],
+    mounts: Mapping[str, Path],
+    workdir: str,
+    scratch: Path,
+    *,
+    hosts: Path | None = None,
+    network: Network | None = None,
+) -> list[str]:
+    """`argv` with `mounts` (path under /opt → folder) in place; `scratch` is an empty folder.
+
+    `hosts` is mounted at /etc/hosts. Standard error goes where standard output goes; what reaches
+    the first is `unshare`'s own.
+    """
     old = shlex.quote(str(scratch))
     names = {path.split("/")[2] for path in mounts}
     script = [
+        "exec 2>&1",
         "trap 'exit 143' TERM",  # a stop that comes before the program has started
         f"image_path=$PATH; PATH={TOOLS}",
         "set -e",
@@ -48,12 +62,17 @@ def command(argv: list[str], mounts: Mapping[str, Path], workdir: str, scratch: 
     for path, source in mounts.items():
         make, place = "mkdir -p" if source.is_dir() else "touch", shlex.quote(path)
         script.append(f"{make} {place}; mount --rbind {shlex.quote(str(source))} {place}")
+    if hosts is not None:
+        script.append(f"mount --bind {shlex.quote(str(hosts))} /etc/hosts")
     script.append("mount -t proc proc /proc 2>/dev/null || true")
     script.append(f"cd {shlex.quote(workdir)}")
     script.append('PATH=$image_path; exec "$@"')
-    return [*_unshare(), "/bin/sh", "-c", "\n".join(script), "sh", *argv]
+    prefix = _unshare()
+    if network is not None:
+        prefix = [*network.prefix, *_unshare(network.owns_user_namespace)]
+    return [*prefix, "/bin/sh", "-c", "\n".join(script), "sh", *argv]
 
 
-def _unshare() -> list[str]:
+def _unshare(is_root: bool = False) -> list[str]:
     command = [shutil.which("unshare", path=TOOLS) or "unshare", *OPTIONS]
-    return command if os.geteuid() == 0 else [*command, "--map-root-user"]
+    return command if is_root or os.geteuid() == 0 else [*command, "--map-root-user"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 BATCH = 500  # events of one PutLogEvents; AWS allows 10,000
+BATCH_SIZE = 1_000_000  # bytes of them; AWS allows 1,048,576, with 26 for each event
 MESSAGE = 200_000  # characters of an event; AWS allows 256 KiB
 INTERVAL = 0.2  # seconds between two deliveries
 
@@ -28,29 +29,38 @@ class LogStream:
         delivery = threading.Thread(target=self._deliver, args=(pending,), daemon=True)
         delivery.start()
         for line in lines:
-            if each is not None:
-                each(line)
             message = line[:MESSAGE] or " "  # CloudWatch refuses an empty message
             pending.put({"timestamp": int(time.time() * 1000), "message": message})
+            if each is not None:
+                each(line)
         pending.put(None)
         delivery.join()
 
     def _deliver(self, pending: "queue.Queue[dict | None]") -> None:
-        ended = False
-        while not ended:
-            batch = [pending.get()]
-            deadline = time.monotonic() + INTERVAL
-            while batch[-1] is not None and len(batch) < BATCH:
+        event = pending.get()
+        while event is not None:
+            batch: list[dict] = []
+            size, deadline = _size(event), time.monotonic() + INTERVAL
+            while event and len(batch) < BATCH and (size <= BATCH_SIZE or not batch):
+                batch.append(event)
                 try:
-                    batch.append(pending.get(timeout=max(0.0, deadline - time.monotonic())))
+                    event = pending.get(timeout=max(0.0, deadline - time.monotonic()))
                 except queue.Empty:
-                    break
-            ended = batch[-1] is None
-            events = [event for event in batch if event is not None]
-            try:
-                if events:
-                    self._client.put_log_events(
-                        logGroupName=self.group, logStreamName=self.stream, logEvents=events
-                    )
-            except self._client.exceptions.ResourceNotFoundException:
-                pass  # the group was deleted meanwhile
+                    event = {}
+                size += _size(event)
+            self._put(batch)
+            if event == {}:
+                event = pending.get()
+
+    def _put(self, events: list[dict]) -> None:
+        try:
+            self._client.put_log_events(
+                logGroupName=self.group, logStreamName=self.stream, logEvents=events
+            )
+        except self._client.exceptions.ResourceNotFoundException:
+            pass  # the group was deleted meanwhile
+
+
+def _size(event: dict | None) -> int:
+    """Bytes of an event as CloudWatch counts them."""
+    return len(event["message"].encode()) + 26 if event else 0

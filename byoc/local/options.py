@@ -18,12 +18,14 @@ class Options:
     startup_timeout: float = _option(20.0, "seconds for the first good /ping (AWS: 480)")
     stop_grace: float = _option(120.0, "seconds from SIGTERM to SIGKILL of a training job")
     parallel_jobs: int = _option(4, "training jobs that run at a time")
+    memory: float | None = _option(None, "GiB that one container may take")
+    disk: float | None = _option(None, "GiB that the folders of all containers may hold together")
 
     @classmethod
     def parse(cls, chosen: Iterable[str]) -> "Options":
         """Options from `name=number` texts; raises ByocError for one that is not an option."""
-        known: dict[str, Any] = {f.name: type(f.default) for f in fields(cls)}
-        values = {}
+        known = {f.name: int if f.type is int else float for f in fields(cls)}
+        values: dict[str, Any] = {}
         for text in chosen:
             name, _, value = text.partition("=")
             try:

@@ -23,6 +23,7 @@ from byoc.local.clients import Clients
 from byoc.local.front import Front
 from byoc.local.options import Options
 from byoc.local.service import Platform
+from byoc.local.slots import Slots
 from byoc.local.state import State
 
 HOST = "127.0.0.1"
@@ -56,7 +57,7 @@ class Server:
             options,
             work,
             Clients(application),
-            threading.Semaphore(options.parallel_jobs),
+            Slots(options.parallel_jobs),
         )
         self._server = wsgi.Server(
             (HOST, port),

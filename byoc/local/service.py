@@ -1,6 +1,5 @@
 """The table of operations, and what each of them is given."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from byoc.engines import Engine
 from byoc.local.clients import Clients
 from byoc.local.options import Options
+from byoc.local.slots import Slots
 from byoc.local.state import Resource, State
 
 Handler = Callable[["Context", dict[str, Any]], dict[str, Any] | None]
@@ -32,7 +32,7 @@ class Platform:
     options: Options
     work: Path
     clients: Clients
-    slots: threading.Semaphore  # one for each training job that may run at a time
+    slots: Slots  # one for each training job that may run at a time
 
 
 @dataclass(frozen=True)

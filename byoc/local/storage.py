@@ -1,14 +1,40 @@
 """S3 as the platform uses it: channels and model archives in, artifacts out."""
 
+import contextlib
+import errno
+import os
+import shutil
 import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
-from botocore.exceptions import ClientError
+from boto3.exceptions import S3UploadFailedError
+from botocore.exceptions import ClientError, ParamValidationError
+
+WORKERS = 8  # transfers at a time
+GIB = 1 << 30
+# What S3 or its client answer to a bucket or key that is not there or can't be.
+REFUSALS = (ClientError, ParamValidationError, S3UploadFailedError)
+NO_SPACE = "Insufficient disk space"  # AWS's words. Source: sagemaker-python-sdk, issue 128
 
 
 class StorageError(Exception):
     """Data that can't be fetched or unpacked; the message is for a FailureReason."""
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object of `size` bytes, and the path it has in its folder on disk."""
+
+    bucket: str
+    key: str
+    size: int
+    path: str
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -17,31 +43,80 @@ def split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def download_prefix(s3: Any, uri: str, folder: Path) -> int:
-    """Every object whose key begins with the URI's, into `folder`; returns how many.
+def list_prefix(s3: Any, uri: str) -> list[Object]:
+    """Every object whose key begins with the URI's, in the order of the keys.
 
-    As File mode does it: a prefix that names a folder gives the paths below it.
+    As File mode lays them out: a prefix that names a folder gives the paths below it.
     Source: API Reference, S3DataSource.
     """
     bucket, prefix = split(uri)
-    folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-    try:
+    found = []
+    with _errors_told():
         for answer in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for entry in answer.get("Contents", []):
-                key = entry["Key"]
-                if key.endswith("/"):
-                    continue  # a console's folder marker
-                target = _inside(folder, _below(key, prefix))
-                try:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    s3.download_file(bucket, key, str(target))
-                except OSError:  # keys such as `a` and `a/b` can't both be files
-                    raise StorageError(f"The object key {key} can't be a file here.") from None
-                count += 1
-    except ClientError as error:
-        raise StorageError(f"{error}") from None
-    return count
+            found += [
+                Object(bucket, entry["Key"], entry["Size"], _below(entry["Key"], prefix))
+                for entry in answer.get("Contents", [])
+                if not entry["Key"].endswith("/")  # a console's folder marker
+            ]
+    return found
+
+
+def find(s3: Any, uri: str, path: str) -> Object:
+    """The one object at the URI, to lie at `path`; raises StorageError when there is none."""
+    bucket, key = split(uri)
+    try:
+        return Object(bucket, key, s3.head_object(Bucket=bucket, Key=key)["ContentLength"], path)
+    except REFUSALS as error:
+        raise StorageError(f"There is no object {uri} ({error})") from None
+
+
+def read(s3: Any, uri: str) -> bytes:
+    """The content of one object."""
+    bucket, key = split(uri)
+    with _errors_told():
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def download(
+    s3: Any,
+    objects: Sequence[Object],
+    folder: Path,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Fetch `objects` into `folder`, several at a time, until `cancelled`.
+
+    Raises StorageError, and leaves nothing, when one can't be fetched or keys such as `a` and
+    `a/b` can't both be files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def fetch(wanted: Object, target: Path) -> None:
+        if cancelled():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        body = s3.get_object(Bucket=wanted.bucket, Key=wanted.key)["Body"]
+        with target.open("wb") as file:
+            shutil.copyfileobj(body, file, 1 << 20)
+
+    try:
+        targets = _targets(objects, folder)
+        with _errors_told(), ThreadPoolExecutor(WORKERS) as pool:
+            futures = [pool.submit(fetch, *pair) for pair in zip(objects, targets, strict=True)]
+            try:
+                for future in futures:
+                    future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def download_prefix(s3: Any, uri: str, folder: Path) -> int:
+    """Every object whose key begins with the URI's, into `folder`; returns how many."""
+    objects = list_prefix(s3, uri)
+    download(s3, objects, folder)
+    return len(objects)
 
 
 def exists(s3: Any, uri: str) -> bool:
@@ -49,7 +124,7 @@ def exists(s3: Any, uri: str) -> bool:
     bucket, key = split(uri)
     try:
         s3.head_object(Bucket=bucket, Key=key)
-    except ClientError:
+    except REFUSALS:
         return False
     return True
 
@@ -70,7 +145,7 @@ def extract_model(s3: Any, uri: str, folder: Path) -> None:
             if bad is not None:
                 raise StorageError(f"it holds {bad.name}, which is neither a file nor a folder")
             tar.extractall(folder, members=members, filter="data")
-    except ClientError as error:
+    except REFUSALS as error:
         raise StorageError(f"{error}") from None
     except (tarfile.TarError, OSError, EOFError) as error:
         raise StorageError(f"it is not a sound tar.gz archive ({error})") from None
@@ -78,20 +153,98 @@ def extract_model(s3: Any, uri: str, folder: Path) -> None:
         archive.unlink(missing_ok=True)
 
 
-def upload_archive(s3: Any, folder: Path, uri: str) -> None:
-    """The contents of `folder` as one tar.gz at the URI."""
-    archive = folder.with_suffix(".tar.gz")
-    with tarfile.open(archive, "w:gz") as tar:
+def check_space(work: Path, needed: int, limit: float | None) -> None:
+    """Raise StorageError unless `needed` bytes fit on the disk of `work` and its limit in GiB."""
+    free = shutil.disk_usage(work).free
+    if limit is not None:
+        free = min(free, int(limit * GIB) - _held(work))
+    if needed > free:
+        raise StorageError(NO_SPACE)
+
+
+def merge(folders: Sequence[Path]) -> dict[str, Path]:
+    """What lies in the folders, by its path below them; of what clashes, the first folder's."""
+    merged: dict[str, Path] = {}
+    for folder in folders:
         for path in sorted(folder.rglob("*")):
-            tar.add(path, arcname=str(path.relative_to(folder)), recursive=False)
+            name = path.relative_to(folder)
+            above = [merged.get(str(parent)) for parent in name.parents]
+            if all(place is None or place.is_dir() for place in above):
+                merged.setdefault(str(name), path)
+    return dict(sorted(merged.items()))
+
+
+def upload_archive(
+    s3: Any,
+    contents: dict[str, Path],
+    uri: str,
+    key_id: str | None = None,
+    scratch: Path | None = None,
+) -> None:
+    """`contents` (path in the archive → file or folder) as one tar.gz at the URI.
+
+    `key_id` is the KMS key that encrypts it; `scratch` the folder in which the archive is made. The
+    object carries its SHA-256.
+    """
+    with _errors_told(), tempfile.TemporaryFile(dir=scratch) as file:
+        with tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as tar:
+            for name, path in contents.items():
+                tar.add(path, arcname=name, recursive=False)
+        file.seek(0)
+        _upload(s3, file, uri, key_id)
+
+
+def upload_files(s3: Any, contents: dict[str, Path], uri: str, key_id: str | None = None) -> None:
+    """Each file of `contents` as an object of its own below the URI."""
+    files = {name: path for name, path in contents.items() if path.is_file()}
+
+    def send(name: str) -> None:
+        with files[name].open("rb") as file:
+            _upload(s3, file, f"{uri}/{name}", key_id)
+
+    with _errors_told(), ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(send, files))
+
+
+def _upload(s3: Any, file: IO[bytes], uri: str, key_id: str | None) -> None:
     bucket, key = split(uri)
+    extra = {"ChecksumAlgorithm": "SHA256"}
+    if key_id:
+        extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id}
+    s3.upload_fileobj(file, bucket, key, ExtraArgs=extra)
+
+
+@contextlib.contextmanager
+def _errors_told() -> Iterator[None]:
+    """S3's errors and this machine's as what they are."""
     try:
-        with archive.open("rb") as file:
-            s3.upload_fileobj(file, bucket, key)
-    except ClientError as error:
+        yield
+    except REFUSALS as error:
         raise StorageError(f"{error}") from None
-    finally:
-        archive.unlink()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(NO_SPACE) from None
+        raise StorageError(f"{error.strerror or error} ({error.filename})") from None
+
+
+def _held(folder: Path) -> int:
+    """Bytes of all files below; of what goes meanwhile, nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
+
+
+def _targets(objects: Sequence[Object], folder: Path) -> list[Path]:
+    """Where each object goes; raises StorageError for a path that can't be there."""
+    paths = [PurePosixPath(_inside(wanted.path)) for wanted in objects]
+    files = Counter(paths)
+    for wanted, path in zip(objects, paths, strict=True):
+        if files[path] > 1 or any(parent in files for parent in path.parents):
+            raise StorageError(f"The object key {wanted.key} can't be a file here.")
+    return [folder / path for path in paths]
 
 
 def _below(key: str, prefix: str) -> str:
@@ -101,7 +254,7 @@ def _below(key: str, prefix: str) -> str:
     return key[prefix.rfind("/") + 1 :]
 
 
-def _inside(folder: Path, name: str) -> Path:
+def _inside(name: str) -> str:
     if ".." in PurePosixPath(name).parts:
         raise StorageError(f"The object key {name} leads outside its channel.")
-    return folder / name.lstrip("/")
+    return name.lstrip("/")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from byoc.optml import OptML
+from byoc.optml import InstanceGroup, OptML
 
 
 def config(ml, name):
@@ -49,8 +49,7 @@ def test_hosts_are_sorted_as_text(tmp_path):
     ml.write_config(
         hyperparameters={},
         channels={"data": {"ContentType": "text/csv"}},
-        instance_type="ml.m5.large",
-        hosts=hosts,
+        groups=[InstanceGroup("ml.m5.large", hosts)],
         current_host="algo-2",
     )
     resources = config(ml, "resourceconfig")

@@ -40,6 +40,11 @@ def outcome(image, ml, arguments=("train",), **options):
         return container.wait(60), lines
 
 
+@pytest.fixture
+def no_mounts(monkeypatch):
+    monkeypatch.setattr("byoc.engines.sandbox.available", lambda: False)
+
+
 def python(*lines):
     return "#!/usr/bin/env python\nimport os, pathlib, signal, subprocess, sys, time\n" + "\n".join(
         lines
@@ -353,12 +358,158 @@ def test_the_packages_of_an_image_have_sizes(penguins_tag):
     assert sizes["numpy"] > 1_000_000
 
 
+# --- limits and ends from outside
+
+
+def test_a_program_killed_from_outside_ends_with_137_and_no_noise(image, ml, until, alive):
+    built = image(train=python("print('ready')", "signal.pause()"))
+    with ENGINE.run(built, ["train"], ml=ml, environment={"MARK": str(ml.path)}) as container:
+        until(lambda: "ready" in container.log)
+        for process in alive(str(ml.path)):
+            if process.name() != "unshare":
+                process.kill()
+        assert container.wait(60) == 128 + signal.SIGKILL
+        assert list(container.lines()) == ["ready"]
+        assert not container.out_of_memory
+
+
+def test_a_program_that_a_signal_ends_has_128_and_the_signal(image, ml):
+    program = python("import ctypes; ctypes.string_at(0)")
+    assert outcome(image(train=program), ml)[0] == 128 + signal.SIGSEGV
+
+
+GREEDY = python("hoard = []", "while True: hoard.append(bytearray(1 << 22)); time.sleep(0.01)")
+
+
+@pytest.mark.parametrize("mounts", [True, False])
+def test_a_container_beyond_its_memory_is_killed_with_all_its_children(
+    mounts, image, ml, until, alive, request, tmp_path
+):
+    if not mounts:
+        request.getfixturevalue("no_mounts")
+    mark = f"mark-{tmp_path}"
+    built = image(
+        train=python("subprocess.Popen([sys.executable, '/opt/greedy'])", "time.sleep(600)")
+        if mounts
+        else GREEDY,
+        greedy=GREEDY,
+        Dockerfile=ON_PATH + "COPY greedy /opt/greedy\n",
+    )
+    container = ENGINE.run(
+        built, ["train"], ml=ml, environment={"MARK": mark}, memory=100 * 1024 * 1024
+    )
+    assert container.wait(60) == 137
+    assert container.out_of_memory
+    until(lambda: not alive(mark))
+
+
+def test_what_a_container_uses_is_known(image, ml, until):
+    built = image(train=python("hoard = b'x' * (1 << 26)", "while True: pass"))
+    with ENGINE.run(built, ["train"], ml=ml) as container:
+        until(lambda: container.usage and container.usage.cpu > 10)
+        assert container.usage.memory > 1 << 26
+        assert 0 < container.usage.memory_percent <= 100
+        container.stop(0)
+
+
+def test_nothing_of_a_container_lies_elsewhere_than_beside_its_folder(image, ml, until, tmp_path):
+    built = image(train=python("print(os.environ['HOME'])", "signal.pause()"))
+    with ENGINE.run(built, ["train"], ml=ml) as container:
+        until(lambda: container.log)
+        assert container.log[0].startswith(f"{tmp_path}/")
+        container.stop(0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["image", "ml"]
+
+
+@pytest.mark.parametrize("mounts", [True, False])
+def test_a_sweep_ends_the_containers_below_a_folder_and_no_other(
+    mounts, image, until, alive, tmp_path, request
+):
+    if not mounts:
+        request.getfixturevalue("no_mounts")
+    built = image(train=python("print('ready')", "time.sleep(600)"))
+    containers = [
+        ENGINE.run(built, ["train"], ml=OptML.create(path=tmp_path / place / "ml"))
+        for place in ("work", "work-of-another")
+    ]
+    until(lambda: all(container.log for container in containers))
+    ENGINE.sweep(tmp_path / "work")
+    assert containers[0].wait(60) == 137
+    assert not alive(f"{tmp_path}/work/")
+    assert containers[1].poll() is None
+    containers[1].stop(0)
+
+
+# --- several hosts
+
+private = pytest.mark.skipif(not ENGINE.has_networks(), reason="this machine has no namespaces")
+
+# One host listens under its own name, the other asks it; both print what they heard.
+TALK = python(
+    "import socket",
+    "here, there = os.environ['HERE'], os.environ['THERE']",
+    "if here < there:",
+    "    with socket.create_server((here, 5000)) as s: print(s.accept()[0].recv(9).decode())",
+    "else:",
+    "    while True:",
+    "        try: s = socket.create_connection((there, 5000)); break",
+    "        except OSError: time.sleep(0.02)",
+    "    s.sendall(b'hello'); print('said')",
+)
+
+
+@private
+@pytest.mark.parametrize("isolated", [True, False])
+def test_hosts_reach_each_other_by_name(image, tmp_path, isolated):
+    built, hosts = image(train=TALK), ["algo-1", "algo-2"]
+    with ENGINE.network(hosts, isolated) as network:
+        containers = [
+            ENGINE.run(
+                built,
+                ["train"],
+                ml=OptML.create(path=tmp_path / host),
+                environment={"HERE": host, "THERE": other},
+                network=network,
+            )
+            for host, other in zip(hosts, reversed(hosts), strict=True)
+        ]
+        assert [container.wait(60) for container in containers] == [0, 0]
+    assert [list(container.lines()) for container in containers] == [["hello"], ["said"]]
+
+
+@private
+def test_two_networks_do_not_share_addresses():
+    first, second = (ENGINE.network(["algo-1", "algo-2"]) for _ in range(2))
+    assert len({*first.addresses.values(), *second.addresses.values()}) == 4
+
+
+@private
+def test_an_isolated_container_reaches_nothing(image, ml):
+    program = python(
+        "import socket",
+        "with socket.socket() as s: print(s.connect_ex(('127.0.0.1', int(os.environ['PORT']))))",
+        "with socket.socket() as s: print(s.connect_ex(('192.0.2.1', 80)))",
+        "print(*[name for _, name in socket.if_nameindex()])",
+    )
+    built = image(train=program)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        environment = {"PORT": str(server.getsockname()[1])}
+        assert outcome(built, ml, environment=environment)[1][0] == "0"
+        with ENGINE.network(["algo-1"], isolated=True) as network:
+            code, lines = outcome(built, ml, environment=environment, network=network)
+    assert code == 0, lines
+    assert lines[0] != "0"
+    assert lines[1] != "0"
+    assert lines[2].split()[0] == "lo"
+
+
+def test_without_mounts_there_is_no_network(no_mounts):
+    assert not ENGINE.has_networks()
+    with pytest.raises(ByocError, match="need Linux"):
+        ENGINE.network(["algo-1", "algo-2"])
+
+
 # --- without private mounts, as on macOS
-
-
-@pytest.fixture
-def no_mounts(monkeypatch):
-    monkeypatch.setattr("byoc.engines.sandbox.available", lambda: False)
 
 
 def test_without_mounts_one_variable_moves_opt_ml(no_mounts, image, ml):

@@ -3,12 +3,21 @@
 import io
 import itertools
 import json
+import os
+import shutil
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
 
 from byoc import engines
+from byoc.local import training
+from byoc.local.server import Server
+from byoc.local.service import Context, Options
+from byoc.local.state import Resource
+from byoc.paths import home as byoc_home
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
@@ -89,7 +98,7 @@ def test_the_environment_is_the_platforms_and_no_more(cloud, toy):
     assert environment["TRAINING_JOB_ARN"] == job["TrainingJobArn"]
     assert environment["MINE"] == "1"
     assert environment["GREETING"] == "from the request"
-    strange = [n for n in environment if n.startswith(("SM_", "AWS_", "BYOC"))]
+    strange = [n for n in environment if n.startswith(("SM_", "AWS_", "BYOC", "SAGEMAKER_"))]
     assert strange == []
 
 
@@ -207,7 +216,8 @@ def test_a_failure_has_the_programs_text_and_code(cloud, toy, program, reason):
     job = cloud.train(toy, f"(ml / 'model/half').write_text('x'); {program}")
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Failed", "Failed")
     assert job["FailureReason"] == reason
-    assert statuses(job) == ["Starting", "Downloading", "Training", "Failed"]
+    # AWS enters Uploading also on the way to Failed: amazon-sagemaker notebooks, issue 136.
+    assert statuses(job) == ["Starting", "Downloading", "Training", "Uploading", "Failed"]
     assert job["SecondaryStatusTransitions"][-1]["EndTime"]
     assert "ModelArtifacts" not in job
     with pytest.raises(ClientError):
@@ -218,6 +228,17 @@ def test_a_long_failure_is_cut_to_what_the_api_allows(cloud, toy):
     job = cloud.train(toy, "(ml / 'output/failure').write_text('é' * 5000); sys.exit(1)")
     assert job["FailureReason"].startswith("AlgorithmError: ééé")
     assert len(job["FailureReason"]) == 1024
+
+
+def test_a_program_killed_from_outside_fails_with_137_and_no_noise(cloud, toy, alive, until):
+    mark = f"mark-{cloud.account}"
+    job = cloud.start(toy, "print('ready'); time.sleep(600)", Environment={"MARK": mark})
+    until(lambda: "ready" in _log_or_nothing(cloud, job))
+    for process in alive(mark):
+        if process.name() != "unshare":
+            process.kill()
+    assert cloud.finish(job)["FailureReason"] == "AlgorithmError: , exit code: 137"
+    assert cloud.log(LOG_GROUP, job) == ["ready"]
 
 
 def test_a_failure_file_of_a_job_that_succeeds_means_nothing(cloud, toy):
@@ -441,54 +462,93 @@ def test_an_image_that_cannot_be_had_is_refused_at_once(cloud, toy, image, said)
 S3 = {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/x/"}
 
 
+def resources(**members):
+    return {
+        "ResourceConfig": {
+            "InstanceType": "ml.m5.large",
+            "InstanceCount": 1,
+            "VolumeSizeInGB": 1,
+            **members,
+        }
+    }
+
+
+def channel(source=S3, name="x", **members):
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, **members}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"CheckpointConfig": {"S3Uri": "s3://bucket/x"}}, "CheckpointConfig"),
         ({"EnableManagedSpotTraining": True}, "EnableManagedSpotTraining"),
+        (resources(KeepAlivePeriodInSeconds=60), "KeepAlivePeriodInSeconds"),
+        ({"StoppingCondition": {"MaxWaitTimeInSeconds": 9}}, "MaxWaitTimeInSeconds"),
+        ({"InputDataConfig": [channel(InputMode="Pipe")]}, "TrainingInputMode Pipe"),
+        ({"InputDataConfig": [channel(InputMode="FastFile")]}, "TrainingInputMode FastFile"),
         (
-            {
-                "ResourceConfig": {
-                    "InstanceType": "ml.m5.large",
-                    "InstanceCount": 2,
-                    "VolumeSizeInGB": 1,
-                }
-            },
-            "several instances",
+            {"InputDataConfig": [channel({**S3, "S3Uri": "https://bucket/x"})]},
+            "an S3Uri that does not begin with s3://",
         ),
-        (
-            {"OutputDataConfig": {"S3OutputPath": "s3://bucket/o", "CompressionType": "NONE"}},
-            "CompressionType NONE",
-        ),
-        (
-            {
-                "InputDataConfig": [
-                    {
-                        "ChannelName": "x",
-                        "DataSource": {"S3DataSource": S3},
-                        "InputMode": "Pipe",
-                    }
-                ]
-            },
-            "TrainingInputMode Pipe",
-        ),
-        (
-            {
-                "InputDataConfig": [
-                    {
-                        "ChannelName": "x",
-                        "DataSource": {"S3DataSource": {**S3, "S3DataType": "ManifestFile"}},
-                    }
-                ]
-            },
-            "S3Prefix",
-        ),
+        ({"OutputDataConfig": {"S3OutputPath": "https://bucket/x"}}, "S3OutputPath"),
     ],
 )
-def test_what_is_not_done_yet_is_refused_by_name(cloud, toy, change, said):
+def test_what_is_not_done_is_refused_and_nothing_is_created(cloud, toy, change, said):
     with pytest.raises(ClientError, match=rf"does not implement CreateTrainingJob .*{said}"):
         cloud.start(toy, **change)
     assert cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+GROUPS = [{"InstanceGroupName": "a", "InstanceType": "ml.m5.large", "InstanceCount": 1}]
+NO_KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"InputDataConfig": [channel(CompressionType="Gzip")]},
+            "Invalid compression type for channel x: File mode only supports NONE, got Gzip",
+        ),
+        (
+            {"InputDataConfig": [channel(RecordWrapperType="RecordIO")]},
+            "File mode only supports NONE, got RecordIO",
+        ),
+        (
+            {"InputDataConfig": [channel({**S3, "S3DataType": "AugmentedManifestFile"})]},
+            "AugmentedManifestFile can only be used if the Channel's input mode is Pipe",
+        ),
+        ({"InputDataConfig": [channel(), channel()]}, "names of input channels must be unique"),
+        (
+            {"InputDataConfig": [channel({**S3, "InstanceGroupNames": ["b"]})]},
+            "names no instance group: b",
+        ),
+        (resources(InstanceGroups=GROUPS), "either InstanceGroups or InstanceType"),
+        (resources(InstanceCount=0), "at least one instance"),
+        ({"ResourceConfig": {"VolumeSizeInGB": 1}}, "must have InstanceType and InstanceCount"),
+        ({"ResourceConfig": {"InstanceGroups": GROUPS * 2}}, "must be given and unique"),
+        (
+            {"OutputDataConfig": {"S3OutputPath": "s3://bucket/x", "KmsKeyId": NO_KEY}},
+            "does not exist",
+        ),
+        (resources(VolumeKmsKeyId="alias/none"), "not found"),
+        (
+            {"VpcConfig": {"Subnets": ["subnet-0"], "SecurityGroupIds": ["sg-0"]}},
+            "The subnet ID 'subnet-0' does not exist",
+        ),
+    ],
+)
+def test_what_aws_refuses_is_refused_and_nothing_is_created(cloud, toy, change, said):
+    with pytest.raises(ClientError, match=said) as caught:
+        cloud.start(toy, **change)
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    assert cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_a_regular_expression_that_is_none_is_refused(cloud, toy):
+    definitions = [{"Name": "loss", "Regex": "loss=("}]
+    with pytest.raises(ClientError, match=r"loss=\( of the metric loss is not valid"):
+        cloud.start(toy, algorithm={"MetricDefinitions": definitions})
 
 
 def test_lists_filter_sort_and_paginate(cloud, toy):
@@ -571,3 +631,450 @@ def test_names_that_differ_in_capitals_only_are_one_name(cloud, toy):
     cloud.train(toy, name="Case-A")
     with pytest.raises(ClientError, match="must be unique"):
         cloud.start(toy, name="case-a")
+
+
+# --- several hosts
+
+several = pytest.mark.skipif(
+    not engines.engine().has_networks(), reason="this machine has no namespaces"
+)
+
+# Every host says its name to the others under theirs, and keeps what it heard.
+MEET = """\
+import socket, threading
+config = json.loads((ml / "input/config/resourceconfig.json").read_text())
+me, hosts = config["current_host"], config["hosts"]
+server = socket.create_server((me, 7000), backlog=50)
+def tell(host):
+    while True:
+        try:
+            with socket.create_connection((host, 7000)) as s: return s.sendall(me.encode())
+        except OSError: time.sleep(0.02)
+for host in hosts: threading.Thread(target=tell, args=(host,)).start()
+heard = []
+for _ in hosts:
+    with server.accept()[0] as s: heard.append(s.recv(99).decode())
+(ml / f"model/{me}.json").write_text(json.dumps({"heard": sorted(heard), "config": config}))
+print("met", len(heard))
+"""
+
+
+@several
+@pytest.mark.parametrize("isolated", [True, False])
+def test_hosts_reach_each_other_by_name_and_know_each_other(cloud, toy, isolated):
+    job = cloud.train(toy, MEET, **resources(InstanceCount=3), EnableNetworkIsolation=isolated)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    model = archive(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"]))
+    hosts = ["algo-1", "algo-2", "algo-3"]
+    assert sorted(model) == [f"{host}.json" for host in hosts]
+    for host in hosts:
+        found = json.loads(model[f"{host}.json"])
+        assert found["heard"] == hosts
+        assert found["config"] == {
+            "current_group_name": "homogeneousCluster",
+            "current_host": host,
+            "current_instance_type": "ml.m5.large",
+            "hosts": hosts,
+            "instance_groups": [
+                {
+                    "instance_group_name": "homogeneousCluster",
+                    "instance_type": "ml.m5.large",
+                    "hosts": hosts,
+                }
+            ],
+            "network_interface_name": "eth0",
+            "topology": None,
+        }
+        assert cloud.log(LOG_GROUP, f"{job['TrainingJobName']}/{host}-") == ["met 3"]
+
+
+RANK = """\
+config = json.loads((ml / "input/config/resourceconfig.json").read_text())
+me = config["current_host"]
+"""
+
+
+@several
+def test_what_several_hosts_leave_becomes_one_archive_and_the_first_host_wins(cloud, toy):
+    job = cloud.train(
+        toy,
+        RANK + "for where in ('model', 'output/data'):\n"
+        "    (ml / where / me).write_text(me)\n"
+        "    (ml / where / 'same').write_text(me)\n"
+        "if me == 'algo-1': (ml / 'model/clash').write_text('a file')\n"
+        "else: (ml / 'model/clash').mkdir(); (ml / 'model/clash/x').write_text('below it')",
+        **resources(InstanceCount=2),
+    )
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    output = f"s3://{cloud.aws.bucket}/out/{job['TrainingJobName']}/output"
+    both = {"algo-1": "algo-1", "algo-2": "algo-2", "same": "algo-1"}
+    assert archive(cloud.get(f"{output}/output.tar.gz")) == both
+    assert archive(cloud.get(f"{output}/model.tar.gz")) == {**both, "clash": "a file"}
+
+
+@several
+def test_when_one_host_fails_the_job_fails_and_the_others_end(cloud, toy, alive, until):
+    mark = f"mark-{cloud.account}"
+    job = cloud.train(
+        toy,
+        RANK + "if me == 'algo-2':\n"
+        "    (ml / 'output/failure').write_text('the second one'); sys.exit(3)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+        "time.sleep(600)",
+        Environment={"MARK": mark},
+        **resources(InstanceCount=3),
+    )
+    assert job["FailureReason"] == "AlgorithmError: the second one, exit code: 3"
+    assert "ModelArtifacts" not in job
+    until(lambda: not alive(mark))
+
+
+@several
+def test_a_job_of_several_hosts_is_stopped_on_all(cloud, toy, until):
+    handler = "print('ready'); signal.signal(signal.SIGTERM, stop)\ntime.sleep(600)"
+    job = cloud.start(
+        toy,
+        RANK + "def stop(*_): (ml / 'model' / me).write_text('in time'); sys.exit(0)\n" + handler,
+        **resources(InstanceCount=2),
+    )
+    for host in ("algo-1", "algo-2"):
+        until(lambda host=host: "ready" in _log_or_nothing(cloud, f"{job}/{host}-"))
+    cloud.sagemaker.stop_training_job(TrainingJobName=job)
+    found = cloud.finish(job)
+    assert found["TrainingJobStatus"] == "Stopped"
+    model = archive(cloud.get(found["ModelArtifacts"]["S3ModelArtifacts"]))
+    assert model == {"algo-1": "in time", "algo-2": "in time"}
+
+
+LOOK = (
+    RANK + "data = ml / 'input/data'\n"
+    "found = sorted(str(p.relative_to(data)) for p in data.rglob('*'))\n"
+    "(ml / 'model' / me).write_text(json.dumps(found))\n"
+)
+
+
+@several
+def test_data_are_dealt_to_the_hosts_or_given_to_all(cloud, toy):
+    for n in (1, 2):
+        cloud.put(f"data/{n}", "x")
+    uri = f"s3://{cloud.aws.bucket}/data/"
+    shard = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "ShardedByS3Key"}
+    config = "(ml / f'model/config-{me}').write_bytes((ml / 'input/config/inputdataconfig.json')"
+    job = cloud.train(
+        toy,
+        LOOK + config + ".read_bytes())",
+        InputDataConfig=[cloud.channel("all", uri), channel(shard, "part")],
+        **resources(InstanceCount=3),
+    )
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    model = archive(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"]))
+    everything = ["all", "all/1", "all/2", "part"]
+    assert json.loads(model["algo-1"]) == [*everything, "part/1"]
+    assert json.loads(model["algo-2"]) == [*everything, "part/2"]
+    assert json.loads(model["algo-3"]) == everything  # more hosts than objects: an empty folder
+    config = json.loads(model["config-algo-3"])
+    assert config["part"]["S3DistributionType"] == "ShardedByS3Key"
+    assert config["all"]["S3DistributionType"] == "FullyReplicated"
+
+
+@several
+def test_instance_groups_are_numbered_through_and_get_their_channels(cloud, toy):
+    groups = [
+        {"InstanceGroupName": name, "InstanceType": f"ml.{kind}", "InstanceCount": count}
+        for name, kind, count in (("workers", "m5.large", 2), ("servers", "c5.xlarge", 1))
+    ]
+    uri = cloud.put("data/1", "x")
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "InstanceGroupNames": ["workers"]}
+    job = cloud.train(
+        toy,
+        LOOK + "print(json.dumps(config))",
+        InputDataConfig=[channel(source, "mine")],
+        ResourceConfig={"InstanceGroups": groups, "VolumeSizeInGB": 1},
+    )
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    model = archive(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"]))
+    seen = {host: json.loads(found) for host, found in model.items()}
+    assert seen == {"algo-1": ["mine", "mine/1"], "algo-2": ["mine", "mine/1"], "algo-3": []}
+    (said,) = cloud.log(LOG_GROUP, f"{job['TrainingJobName']}/algo-3-")
+    config = json.loads(said)
+    assert (config["current_group_name"], config["current_instance_type"]) == (
+        "servers",
+        "ml.c5.xlarge",
+    )
+    assert [group["hosts"] for group in config["instance_groups"]] == [
+        ["algo-1", "algo-2"],
+        ["algo-3"],
+    ]
+
+
+# --- input and output
+
+
+def test_a_manifest_lays_its_objects_out(cloud, toy):
+    for key in ("data/deep/1", "data/2", "data/3"):
+        cloud.put(key, "x")
+    content = [{"prefix": f"s3://{cloud.aws.bucket}/data/"}, "deep/1", "2"]
+    source = {"S3DataType": "ManifestFile", "S3Uri": cloud.put("m", json.dumps(content))}
+    job = cloud.train(toy, LOOK, InputDataConfig=[channel(source)])
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    model = archive(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"]))
+    assert json.loads(model["algo-1"]) == ["x", "x/2", "x/deep", "x/deep/1"]
+
+
+def test_a_manifest_that_is_wrong_fails_the_job(cloud, toy):
+    source = {"S3DataType": "ManifestFile", "S3Uri": cloud.put("m", "[1]")}
+    job = cloud.train(toy, InputDataConfig=[channel(source)])
+    assert job["FailureReason"].startswith("ClientError: Data download failed:The manifest")
+
+
+def test_an_uncompressed_model_is_its_files(cloud, toy):
+    job = cloud.train(
+        toy,
+        "(ml / 'model/a').write_text('1'); (ml / 'model/deep').mkdir()\n"
+        "(ml / 'model/deep/b').write_text('2'); (ml / 'output/data/c').write_text('3')",
+        OutputDataConfig={
+            "S3OutputPath": f"s3://{cloud.aws.bucket}/out",
+            "CompressionType": "NONE",
+        },
+    )
+    output = f"s3://{cloud.aws.bucket}/out/{job['TrainingJobName']}/output"
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == f"{output}/model"
+    assert cloud.get(f"{output}/model/a") == b"1"
+    assert cloud.get(f"{output}/model/deep/b") == b"2"
+    assert archive(cloud.get(f"{output}/output.tar.gz")) == {"c": "3"}
+    listed = cloud.client("s3").list_objects_v2(Bucket=cloud.aws.bucket, Prefix="out/")
+    assert listed["KeyCount"] == 3
+
+
+def test_artifacts_carry_a_checksum_and_are_encrypted_with_the_key(cloud, toy):
+    key = cloud.client("kms").create_key()["KeyMetadata"]
+    cloud.client("kms").create_alias(AliasName="alias/mine", TargetKeyId=key["KeyId"])
+    for key_id in (None, "alias/mine"):
+        output = {"S3OutputPath": f"s3://{cloud.aws.bucket}/out"}
+        job = cloud.train(
+            toy, OutputDataConfig={**output, **({"KmsKeyId": key_id} if key_id else {})}
+        )
+        artifacts = job["ModelArtifacts"]["S3ModelArtifacts"]
+        head = cloud.client("s3").head_object(
+            Bucket=cloud.aws.bucket,
+            Key=artifacts.removeprefix(f"s3://{cloud.aws.bucket}/"),
+            ChecksumMode="ENABLED",
+        )
+        assert head["ChecksumSHA256"]
+        assert head.get("ServerSideEncryption") == ("aws:kms" if key_id else None)
+        assert job["OutputDataConfig"]["KmsKeyId"] == (key_id or "")
+
+
+def test_a_job_that_wrote_nothing_has_an_empty_artifact_and_no_output(cloud, toy):
+    job = cloud.train(toy, "pass")
+    assert archive(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"])) == {}
+    listed = cloud.client("s3").list_objects_v2(Bucket=cloud.aws.bucket, Prefix="out/")
+    assert [entry["Key"].rpartition("/")[2] for entry in listed["Contents"]] == ["model.tar.gz"]
+
+
+def test_describe_gives_what_aws_sets_when_the_request_does_not(cloud, toy):
+    uri = cloud.put("x/1", "1")
+    job = cloud.train(toy, InputDataConfig=[cloud.channel("x", uri)], StoppingCondition={})
+    (found,) = job["InputDataConfig"]
+    assert (found["CompressionType"], found["RecordWrapperType"]) == ("None", "None")
+    source = found["DataSource"]["S3DataSource"]
+    assert source["S3DataDistributionType"] == "FullyReplicated"
+    assert job["OutputDataConfig"]["CompressionType"] == "GZIP"
+    assert job["StoppingCondition"]["MaxRuntimeInSeconds"] == 86400
+    assert not job["AlgorithmSpecification"]["EnableSageMakerMetricsTimeSeries"]
+    transitions = {t["Status"]: t for t in job["SecondaryStatusTransitions"]}
+    assert job["TrainingStartTime"] == transitions["Downloading"]["StartTime"]
+    assert job["TrainingEndTime"] == transitions["Completed"]["StartTime"]
+    assert {status: t["StatusMessage"] for status, t in transitions.items()} == {
+        "Starting": "Preparing the instances for training",
+        "Downloading": "Downloading the training image",
+        "Training": "Training image download completed. Training in progress.",
+        "Uploading": "Uploading generated training model",
+        "Completed": "Training job completed",
+    }
+
+
+def test_a_vpc_that_exists_is_kept(cloud, toy):
+    ec2 = cloud.client("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    group = ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    vpc = {"Subnets": [subnet], "SecurityGroupIds": [group]}
+    assert cloud.train(toy, VpcConfig=vpc)["VpcConfig"] == vpc
+
+
+@several
+def test_an_isolated_job_reaches_nothing(cloud, toy):
+    host, port = cloud.url.removeprefix("http://").split(":")
+    job = cloud.train(
+        toy,
+        f"import socket; s = socket.socket(); print(s.connect_ex(({host!r}, {port})) == 0)",
+        EnableNetworkIsolation=True,
+    )
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert job["EnableNetworkIsolation"]
+    assert cloud.log(LOG_GROUP, job["TrainingJobName"]) == ["False"]
+
+
+def test_lists_know_no_warm_pools_and_no_plans(cloud, toy):
+    cloud.train(toy)
+    plan = f"arn:aws:sagemaker:us-east-1:{cloud.account}:training-plan/x"
+    for wanted in ({"WarmPoolStatusEquals": "Available"}, {"TrainingPlanArnEquals": plan}):
+        assert cloud.sagemaker.list_training_jobs(**wanted)["TrainingJobSummaries"] == []
+
+
+def test_the_use_of_the_instance_is_in_cloudwatch(cloud, toy):
+    job = cloud.train(toy, "time.sleep(1.5)")
+    dimensions = [{"Name": "Host", "Value": f"{job['TrainingJobName']}/algo-1"}]
+    found = cloud.client("cloudwatch").list_metrics(Namespace=LOG_GROUP, Dimensions=dimensions)
+    assert {metric["MetricName"] for metric in found["Metrics"]} == {
+        "CPUUtilization",
+        "MemoryUtilization",
+        "DiskUtilization",
+    }
+
+
+# --- races, limits, restarts
+
+
+def test_of_two_creations_of_one_name_at_once_one_wins(cloud, toy):
+    request = cloud.request(toy, "", name="wanted")
+
+    def create(_):
+        try:
+            return cloud.sagemaker.create_training_job(**request)["TrainingJobArn"]
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(create, range(8)))
+    assert answers.count("ResourceInUse") == 7
+    assert cloud.finish("wanted")["TrainingJobStatus"] == "Completed"
+
+
+def test_fifty_jobs_at_once_finish_in_order_four_at_a_time(cloud, toy, tmp_path):
+    program = (
+        f"here = pathlib.Path({str(tmp_path)!r})\n"
+        "me = here / os.environ['TRAINING_JOB_NAME']; me.touch()\n"
+        "print(len(list(here.iterdir()))); me.unlink()"
+    )
+    names = [cloud.start(toy, program, name=f"many-{n:02}") for n in range(50)]
+    jobs = [cloud.finish(name) for name in names]
+    assert {job["TrainingJobStatus"] for job in jobs} == {"Completed"}
+    starts = [job["TrainingStartTime"] for job in jobs]
+    assert starts == sorted(starts)
+    assert max(int(cloud.log(LOG_GROUP, name)[0]) for name in names) <= 4
+
+
+@pytest.mark.parametrize("stage", ["Starting", "Downloading", "Training", "Uploading"])
+def test_a_job_can_be_stopped_at_every_stage(cloud, toy, stage, until, alive):
+    mark = f"mark-{cloud.account}"
+    for n in range(200 if stage == "Downloading" else 1):
+        cloud.put(f"data/{n}", "x")
+    program = {
+        "Training": HANDLER,
+        "Uploading": "(ml / 'model/big').write_bytes(os.urandom(30_000_000))",
+    }
+    job = cloud.start(
+        toy,
+        program.get(stage, "pass"),
+        InputDataConfig=[cloud.channel("x", f"s3://{cloud.aws.bucket}/data/")],
+        Environment={"MARK": mark},
+    )
+    later = ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+    later = later[later.index(stage) :]
+    describe = cloud.sagemaker.describe_training_job
+    until(lambda: describe(TrainingJobName=job)["SecondaryStatus"] in later)
+    try:
+        cloud.sagemaker.stop_training_job(TrainingJobName=job)
+        cloud.sagemaker.stop_training_job(TrainingJobName=job)
+    except ClientError:
+        pass  # it has ended meanwhile
+    found = cloud.finish(job)
+    stopped = "Stopping" in statuses(found)
+    assert found["TrainingJobStatus"] == ("Stopped" if stopped else "Completed")
+    assert statuses(found)[-1] == found["SecondaryStatus"] == found["TrainingJobStatus"]
+    until(lambda: not alive(mark))
+
+
+@pytest.fixture
+def own_server(tmp_path, environment, clients, account, open_cloud):
+    """A local AWS of this test's own, with the options it asks for."""
+    servers = []
+
+    def start(**options):
+        server = Server(tmp_path / "work", options=Options(stop_grace=1.0, **options))
+        thread = threading.Thread(target=server.serve, daemon=True)
+        thread.start()
+        servers.append((server, thread))
+        cloud = open_cloud(account)
+        os.environ["AWS_ENDPOINT_URL"] = server.url
+        return type(cloud)(cloud.aws, clients, server.url), server
+
+    yield start
+    for server, thread in servers:
+        server.stop()
+        thread.join(60)
+
+
+def test_a_container_beyond_the_memory_is_killed_with_awss_words(own_server, toy_tag):
+    cloud, _ = own_server(memory=0.1)
+    greedy = "hoard = []\nwhile True: hoard.append(bytearray(1 << 22)); time.sleep(0.01)"
+    job = cloud.train(cloud.push(toy_tag), greedy)
+    assert job["FailureReason"] == (
+        "ClientError: Please use an instance type with more memory, or reduce the size of job "
+        "data processed on an instance."
+    )
+
+
+def test_data_beyond_the_disk_are_not_fetched(own_server, toy_tag):
+    cloud, server = own_server(disk=0.001)
+    channels = [cloud.channel("x", cloud.put("data", b"x" * 1_500_000))]
+    job = cloud.train(cloud.push(toy_tag), InputDataConfig=channels)
+    assert job["FailureReason"] == "ClientError: Data download failed:Insufficient disk space"
+    assert statuses(job) == ["Starting", "Downloading", "Failed"]
+    assert [p for p in server.platform.work.rglob("*") if p.is_file()] == []
+
+
+def test_a_fault_of_the_platform_is_retried_as_often_as_wished(own_server, toy_folder, gate, until):
+    cloud, _ = own_server(parallel_jobs=1)
+    (toy_folder / "mark").write_text("an image of this test's own")
+    (toy_folder / "Dockerfile").write_text(
+        (toy_folder / "Dockerfile").read_text() + "COPY mark /opt/program/\n"
+    )
+    image = engines.engine().build(toy_folder, "fleeting:1")
+    uri = cloud.push("fleeting:1")
+    first = cloud.start(uri, gate.program)
+    until(lambda: gate.reached)
+    second = cloud.start(uri, RetryStrategy={"MaximumRetryAttempts": 2})
+    shutil.rmtree(byoc_home() / "images/sha256" / image.id.removeprefix("sha256:"))
+    gate.open()
+    assert cloud.finish(first)["TrainingJobStatus"] == "Completed"
+    job = cloud.finish(second)
+    assert job["FailureReason"].startswith("InternalServerError: ")
+    assert statuses(job) == [*["Starting", "Downloading", "Training"] * 3, "Failed"]
+    assert job["RetryStrategy"] == {"MaximumRetryAttempts": 2}
+
+
+def test_what_had_not_ended_when_the_local_aws_was_stopped_has_failed(own_server):
+    cloud, server = own_server()
+    context = Context(server.platform, cloud.account, cloud.region)
+    jobs = []
+    for status in ("InProgress", "Stopping", "Completed"):
+        data = {
+            "TrainingJobName": status,
+            "TrainingJobArn": status,
+            "CreationTime": training.now(),
+            "TrainingJobStatus": status,
+            "SecondaryStatus": "Training",
+            "SecondaryStatusTransitions": [{"Status": "Training", "StartTime": training.now()}],
+        }
+        jobs.append(Resource(status, status, data))
+        context.table("training-job")[status] = jobs[-1]
+        training.resume(context, jobs[-1])
+    found = [cloud.finish(job.name) for job in jobs]
+    assert [job["TrainingJobStatus"] for job in found] == ["Failed", "Failed", "Completed"]
+    assert found[0]["FailureReason"] == (
+        "InternalServerError: the local AWS was stopped while the job ran."
+    )
+    assert statuses(found[0]) == ["Training", "Failed"]
+    assert "FailureReason" not in found[2]
