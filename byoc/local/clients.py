@@ -47,6 +47,8 @@ class Clients:
     def _send(self, account: str, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         """Answer in botocore's place: what `before-send` returns is the response."""
         body = request.body or b""
+        if isinstance(body, str):
+            body = body.encode()
         builder = EnvironBuilder(
             path=request.url.removeprefix(_ADDRESS),
             method=request.method,
