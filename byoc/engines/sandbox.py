@@ -44,8 +44,8 @@ def command(
     old = shlex.quote(str(scratch))
     names = {path.split("/")[2] for path in mounts}
     script = [
-        "exec 2>&1",
         "trap 'exit 143' TERM",  # a stop that comes before the program has started
+        "exec 2>&1",
         f"image_path=$PATH; PATH={TOOLS}",
         "set -e",
         f"mount --rbind /opt {old}",

@@ -585,7 +585,7 @@ def test_an_image_that_cannot_be_told_a_port_gets_8080_alone(image, ml):
 def test_a_stop_that_comes_before_the_program_runs_is_kept(image, ml):
     built = image(train=python("time.sleep(600)"))
     container = ENGINE.run(built, ["train"], ml=ml)
-    assert container.stop(grace=60) in (0, 137, 143)
+    assert container.stop(grace=5) in (0, 137, 143)
     assert container.poll() is not None
 
 
