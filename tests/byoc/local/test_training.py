@@ -964,8 +964,9 @@ def test_fifty_jobs_at_once_finish_four_at_a_time(cloud, toy, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["Starting", "Downloading", "Training", "Uploading"])
-def test_a_job_can_be_stopped_at_every_stage(cloud, toy, stage, until, alive):
-    mark = f"mark-{cloud.account}"
+def test_a_job_can_be_stopped_at_every_stage(impatient, toy_tag, stage, until, alive):
+    cloud = impatient  # a program that has no handler yet when the signal comes is killed soon
+    toy, mark = cloud.push(toy_tag), f"mark-{cloud.account}"
     for n in range(200 if stage == "Downloading" else 1):
         cloud.put(f"data/{n}", "x")
     program = {
