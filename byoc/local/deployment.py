@@ -267,8 +267,8 @@ class Deployment:
 
     def _measure(self) -> None:
         for variant in list(self.variants.values()):
-            containers = [i.replica.container for i in variant.instances if i.replica is not None]
-            variant.meter.publish(self.context, containers)
+            replicas = [i.replica for i in variant.instances]
+            variant.meter.publish(self.context, [r for r in replicas if r is not None])
 
 
 def _choose(variants: Mapping[str, Variant], target: str | None) -> Variant:

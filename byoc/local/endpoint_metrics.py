@@ -4,16 +4,15 @@ Source: Developer Guide, monitoring-cloudwatch.
 """
 
 import logging
-import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import psutil
 from botocore.exceptions import BotoCoreError, ClientError
 
-from byoc.engines import Container
+from byoc.local.instances import Replica
 from byoc.local.service import Context
 
 INVOCATIONS, INSTANCES = "AWS/SageMaker", "/aws/sagemaker/Endpoints"  # namespaces
@@ -41,18 +40,17 @@ class Meter:
             {"Name": "VariantName", "Value": variant},
         ]
         self._invocations: deque[Invocation] = deque()  # its methods are atomic
-        self._before: dict[Container, tuple[float, float]] = {}
 
     def count(self, invocation: Invocation) -> None:
         """Remember one invocation."""
         self._invocations.append(invocation)
 
-    def publish(self, context: Context, containers: Sequence[Container]) -> None:
+    def publish(self, context: Context, replicas: Sequence[Replica]) -> None:
         """Send what has been counted, and what the containers use now, to CloudWatch."""
         invocations = [self._invocations.popleft() for _ in range(len(self._invocations))]
         for namespace, values in (
             (INVOCATIONS, _of_invocations(invocations)),
-            (INSTANCES, self._of_instances(containers)),
+            (INSTANCES, _of_replicas(replicas)),
         ):
             data = [self._datum(name, unit, given) for name, unit, given in values if given]
             try:
@@ -76,25 +74,23 @@ class Meter:
             "StatisticValues": statistics,
         }
 
-    def _of_instances(
-        self, containers: Sequence[Container]
-    ) -> Iterable[tuple[str, str, list[float]]]:
-        cpu, memory, disk = [], [], []
-        before, self._before = self._before, {}
-        for container in containers:
-            usage = container.usage()
-            if usage is None:
-                continue
-            moment = time.monotonic()
-            self._before[container] = usage.cpu, moment
-            if container in before:
-                seconds, earlier = before[container]
-                cpu.append(max(0.0, 100 * (usage.cpu - seconds) / (moment - earlier)))
-            memory.append(100 * usage.memory / psutil.virtual_memory().total)
-            disk.append(100 * usage.disk / psutil.disk_usage("/").total)
-        yield "CPUUtilization", "Percent", cpu
-        yield "MemoryUtilization", "Percent", memory
-        yield "DiskUtilization", "Percent", disk
+
+def _of_replicas(replicas: Sequence[Replica]) -> Iterable[tuple[str, str, list[float]]]:
+    used = [r.container.usage for r in replicas]
+    yield "CPUUtilization", "Percent", [usage.cpu for usage in used if usage]
+    yield "MemoryUtilization", "Percent", [usage.memory_percent for usage in used if usage]
+    yield "DiskUtilization", "Percent", [100 * _disk(r.folder) / r.volume for r in replicas]
+
+
+def _disk(folder: Path) -> int:
+    """Bytes of an instance's files: its `/opt/ml`, and what its container has beside it."""
+    total = 0
+    for file in folder.parent.glob(f"{folder.name}*/**/*"):
+        try:
+            total += file.lstat().st_size
+        except OSError:  # it has just gone
+            continue
+    return total
 
 
 def _of_invocations(invocations: Sequence[Invocation]) -> Iterable[tuple[str, str, list[float]]]:

@@ -55,6 +55,8 @@ class Replica:
     container: Container
     stream: str
     connections: Connections
+    folder: Path  # its /opt/ml
+    volume: int  # bytes that its instance has for files
     retired: bool = False
     sessions: set[str] = field(default_factory=set)
     _users: set[object] = field(default_factory=set)  # its methods are atomic
@@ -189,6 +191,8 @@ class _Machine:
         self._stopped, self._wake = stopped, wake
         self._name = f"i-{uuid.uuid4().hex[:17]}"
         self._ml = OptML(folder / self._name)
+        size = recipe.settings.get("VolumeSizeInGB", context.platform.options.volume_size)
+        self._volume = size * GB
         self._container: Container | None = None
         self._followers: list[threading.Thread] = []
 
@@ -203,7 +207,7 @@ class _Machine:
         self._fetch_model()
         container = self._start(stream)
         port = int(container.url.rpartition(":")[2])
-        return Replica(container, stream.stream, Connections(port))
+        return Replica(container, stream.stream, Connections(port), self._ml.path, self._volume)
 
     def end(self, grace: float) -> None:
         """Stop the container and remove the folder."""
@@ -214,11 +218,9 @@ class _Machine:
         shutil.rmtree(self._ml.path, ignore_errors=True)
 
     def _fetch_model(self) -> None:
-        settings, options = self.recipe.settings, self.context.platform.options
-        volume = settings.get("VolumeSizeInGB", options.volume_size) * GB
         free = shutil.disk_usage(self._ml.path).free - SPARE
-        seconds = settings.get("ModelDataDownloadTimeoutInSeconds", DOWNLOAD)
-        budget = Budget(min(volume, free), time.monotonic() + seconds, self._stopped)
+        seconds = self.recipe.settings.get("ModelDataDownloadTimeoutInSeconds", DOWNLOAD)
+        budget = Budget(min(self._volume, free), time.monotonic() + seconds, self._stopped)
         try:
             model_data.fetch(
                 self.context.client("s3"), self.recipe.container, self._ml.model, budget
@@ -231,6 +233,7 @@ class _Machine:
         settings, options = self.recipe.settings, self.context.platform.options
         wanted = settings.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP)
         deadline = time.monotonic() + min(wanted, options.startup_timeout)
+        memory = None if options.memory is None else int(options.memory * GB)
         pause = PAUSES[0]
         while True:
             try:
@@ -239,6 +242,7 @@ class _Machine:
                     ["serve"],
                     ml=self._ml,
                     environment=self.recipe.container.get("Environment", {}),
+                    memory=memory,
                     read_only=["/opt/ml/model"],
                 )
             except ByocError as error:

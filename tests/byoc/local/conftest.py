@@ -31,3 +31,25 @@ def impatient(
     cloud = open_cloud(account)
     os.environ["AWS_ENDPOINT_URL"] = impatient_server.url
     return type(cloud)(cloud.aws, clients, impatient_server.url)
+
+
+@pytest.fixture(scope="session")
+def watchful_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Containers are asked often, and metrics are delivered at once."""
+    options = Options(ping_interval=0.1, metrics_interval=0.1, stop_grace=1.0)
+    server = Server(tmp_path_factory.mktemp("watchful") / "work", options=options)
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    yield server
+    server.stop()
+    thread.join(60)
+
+
+@pytest.fixture
+def watchful(
+    watchful_server: Server, environment: None, clients: Any, account: str, open_cloud: Callable
+) -> Any:
+    """A fresh account of the watchful local AWS."""
+    cloud = open_cloud(account)
+    os.environ["AWS_ENDPOINT_URL"] = watchful_server.url
+    return type(cloud)(cloud.aws, clients, watchful_server.url)
