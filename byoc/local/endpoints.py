@@ -15,6 +15,7 @@ from byoc.local.hosting import ENDPOINT, ENDPOINT_CONFIG, MODEL
 from byoc.local.instances import STOP_GRACE
 from byoc.local.models import container_of
 from byoc.local.service import Context, operation
+from byoc.local.snapshot import RESUME
 from byoc.local.state import Resource, now
 
 IN_PROGRESS = ("Creating", "Updating", "Deleting")
@@ -117,10 +118,13 @@ def resume(context: Context, endpoint: Resource) -> None:
 
     Its configuration and models must still be there, or else it fails and says so.
     """
-    endpoint.runtime = Deployment(context, endpoint)
-    if endpoint.data["EndpointStatus"] == "Failed":
-        return
     data = endpoint.data
+    if data["EndpointStatus"] == "Deleting":
+        del context.table(ENDPOINT.table)[endpoint.name]
+        return
+    endpoint.runtime = Deployment(context, endpoint)
+    if data["EndpointStatus"] == "Failed":
+        return
     try:
         config = hosting.find(context, ENDPOINT_CONFIG, data["EndpointConfigName"])
         plans = _retained(_plans(context, config), endpoint, set())
@@ -132,6 +136,9 @@ def resume(context: Context, endpoint: Resource) -> None:
         data |= {"EndpointStatus": "Creating", "LastModifiedTime": now()}
         data |= _pending(config.name, plans)
         endpoint.runtime.create(plans)
+
+
+RESUME[ENDPOINT.table] = resume
 
 
 def _plans(context: Context, config: Resource) -> list[Plan]:

@@ -129,6 +129,15 @@ def exists(s3: Any, uri: str) -> bool:
     return True
 
 
+def check_space(work: Path, needed: int, limit: float | None) -> None:
+    """Raise StorageError unless `needed` bytes fit on the disk of `work` and its limit in GiB."""
+    free = shutil.disk_usage(work).free
+    if limit is not None:
+        free = min(free, int(limit * GIB) - _held(work))
+    if needed > free:
+        raise StorageError(NO_SPACE)
+
+
 def merge(folders: Sequence[Path]) -> dict[str, Path]:
     """What lies in the folders, by its path below them; of what clashes, the first folder's."""
     merged: dict[str, Path] = {}
