@@ -66,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
             orders = json.loads(body)
             if orders.get("exit"):
                 os._exit(1)
+            if "program" in orders:
+                return exec(orders["program"], {**globals(), "self": self, "body": body})
             text = orders.get("body", "").encode()
             return self.answer(orders.get("status", 200), text, orders.get("headers", {}))
         seen = {"headers": dict(self.headers), "body": body.decode("latin-1"),
@@ -75,6 +77,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+exec(os.environ.get("FIRST", ""))
 print("serving", flush=True)
 address = "0.0.0.0", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
 ThreadingHTTPServer(address, Handler).serve_forever()
@@ -280,14 +283,16 @@ class Cloud:
         )
         return [event["message"] for event in found["events"]]
 
-    def create_endpoint(self, image: str, name: str = "toy", **container: Any) -> str:
+    def create_endpoint(
+        self, image: str, name: str = "toy", instances: int = 1, **container: Any
+    ) -> str:
         """Model, configuration and endpoint of one variant; returns when it is being created."""
         self.sagemaker.create_model(
             ModelName=name,
             PrimaryContainer={"Image": image, **container},
             ExecutionRoleArn=self.role,
         )
-        self.configure(name, {"AllTraffic": name})
+        self.configure(name, {"AllTraffic": name}, InitialInstanceCount=instances)
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
         return name
 

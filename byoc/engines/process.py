@@ -137,6 +137,7 @@ class ProcessEngine:
         entrypoint: Sequence[str] | None = None,
         memory: int | None = None,
         network: Network | None = None,
+        read_only: Sequence[str] = (),
     ) -> Container:
         """Start `docker run [--entrypoint E] IMAGE ARGUMENTS` as a child process.
 
@@ -152,7 +153,15 @@ class ProcessEngine:
             port = PORTS.take() if can_be_told else PORTS.take_fixed()
         try:
             return ProcessContainer(
-                image.id, config, argv, dict(environment or {}), ml, port, memory, network
+                image.id,
+                config,
+                argv,
+                dict(environment or {}),
+                ml,
+                port,
+                memory,
+                network,
+                read_only,
             )
         except BaseException:
             PORTS.release(port)
@@ -201,6 +210,7 @@ class ProcessContainer(Container):
         port: int | None,
         memory: int | None = None,
         network: Network | None = None,
+        read_only: Sequence[str] = (),
     ) -> None:
         super().__init__(port or SERVING_PORT)
         self._scratch = Path(tempfile.mkdtemp(prefix=f"{ml.path.name}-run-", dir=ml.path.parent))
@@ -241,7 +251,9 @@ class ProcessContainer(Container):
             hosts = self._scratch / "hosts" if network is not None else None
             if network is not None and hosts is not None:
                 network.write_hosts(hosts)
-            argv = sandbox.command(argv, mounts, workdir, old, hosts=hosts, network=network)
+            argv = sandbox.command(
+                argv, mounts, workdir, old, hosts=hosts, network=network, read_only=read_only
+            )
         else:
             argv[0] = shutil.which(argv[0], path=variables["PATH"]) or argv[0]
         self._complaints = (self._scratch / "unshare.log").open("w+b")

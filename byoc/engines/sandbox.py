@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from byoc.engines.network import TOOLS, Network
@@ -35,11 +35,13 @@ def command(
     *,
     hosts: Path | None = None,
     network: Network | None = None,
+    read_only: Sequence[str] = (),
 ) -> list[str]:
     """`argv` with `mounts` (path under /opt → folder) in place; `scratch` is an empty folder.
 
-    `hosts` is mounted at /etc/hosts. Standard error goes where standard output goes; what reaches
-    the first is `unshare`'s own.
+    `read_only` are folders in the mounts that can't be written to. `hosts` is mounted at
+    /etc/hosts. Standard error goes where standard output goes; what reaches the first is
+    `unshare`'s own.
     """
     old = shlex.quote(str(scratch))
     names = {path.split("/")[2] for path in mounts}
@@ -62,6 +64,9 @@ def command(
     for path, source in mounts.items():
         make, place = "mkdir -p" if source.is_dir() else "touch", shlex.quote(path)
         script.append(f"{make} {place}; mount --rbind {shlex.quote(str(source))} {place}")
+    for path in read_only:
+        place = shlex.quote(path)
+        script.append(f"mount --bind {place} {place}; mount -o remount,bind,ro {place}")
     if hosts is not None:
         script.append(f"mount --bind {shlex.quote(str(hosts))} /etc/hosts")
     script.append("mount -t proc proc /proc 2>/dev/null || true")

@@ -12,11 +12,20 @@ from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Request, Response
 
-from byoc.local import hosting, moto, protocol, status, tags, training  # noqa: F401
+from byoc.local import (  # noqa: F401  (they fill OPERATIONS)
+    endpoint_configs,
+    endpoints,
+    models,
+    moto,
+    protocol,
+    status,
+    tags,
+    training,
+)
 from byoc.local.daemon import STATUS
 from byoc.local.errors import AWSError, not_implemented
 from byoc.local.iam import simulate_principal_policy
-from byoc.local.runtime import invoke_endpoint
+from byoc.local.runtime import invoke_endpoint, invoke_endpoint_with_response_stream
 from byoc.local.service import OPERATIONS, Context, Platform
 
 log = logging.getLogger(__name__)
@@ -24,7 +33,8 @@ log = logging.getLogger(__name__)
 # S3 puts a bucket's name in front of the host when it is asked so.
 LOOPBACK = re.compile(r"(127\.0\.0\.1|([a-z0-9.-]+\.)?localhost)(:\d+)?")
 INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
-RUNTIME = re.compile(r"/endpoints/([^/]+)/(async-invocations|invocations-response-stream)")
+STREAMED = re.compile(r"/endpoints/([^/]+)/invocations-response-stream")
+RUNTIME = re.compile(r"/endpoints/([^/]+)/(async-invocations)")
 CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 ACTION = "byoc.action"  # key of the WSGI environment
 DEFAULT_ACCOUNT, DEFAULT_REGION = "123456789012", "us-east-1"
@@ -66,6 +76,8 @@ class Front:
                 response = self._sagemaker(context, target.removeprefix("SageMaker."), request)
             elif match := INVOCATIONS.fullmatch(request.path):
                 response = invoke_endpoint(context, match[1], request)
+            elif match := STREAMED.fullmatch(request.path):
+                response = invoke_endpoint_with_response_stream(context, match[1], request)
             elif caller.service == "iam" and action == "SimulatePrincipalPolicy":
                 response = simulate_principal_policy(context, request.form)
             elif match := RUNTIME.fullmatch(request.path):

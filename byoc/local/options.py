@@ -20,6 +20,9 @@ class Options:
     parallel_jobs: int = _option(4, "training jobs that run at a time")
     memory: float | None = _option(None, "GiB that one container may take")
     disk: float | None = _option(None, "GiB that the folders of all containers may hold together")
+    ping_interval: float = _option(5.0, "seconds between two /ping to a container in service")
+    metrics_interval: float = _option(10.0, "seconds between deliveries of metrics (AWS: 60)")
+    volume_size: int = _option(30, "GB of an instance's disk without VolumeSizeInGB")
 
     @classmethod
     def parse(cls, chosen: Iterable[str]) -> "Options":

@@ -45,6 +45,11 @@ def parse(operation: str, body: bytes) -> dict[str, Any]:
     return value
 
 
+def violations(shape: Shape, value: Any, path: str) -> list[str]:
+    """Each rule of the model that `value` breaks, in AWS's words."""
+    return list(_violations(shape, value, path))
+
+
 def render(operation: str, answer: dict[str, Any] | None) -> bytes:
     """The answer as JSON: only members that the model has and that were set."""
     shape = service().operation_model(operation).output_shape

@@ -1,114 +1,309 @@
-"""InvokeEndpoint. Source: API Reference, runtime_InvokeEndpoint."""
+"""InvokeEndpoint and InvokeEndpointWithResponseStream.
 
+Source: API Reference, runtime_InvokeEndpoint, runtime_InvokeEndpointWithResponseStream (botocore's
+`sagemaker-runtime` model); Developer Guide, your-algorithms-inference-code.
+"""
+
+import functools
 import json
-from typing import Any
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import urllib3
+from botocore.model import Shape
 from werkzeug.wrappers import Request, Response
 
-from byoc.local.errors import AWSError
-from byoc.local.hosting import Deployment, Instance
+from byoc.local import eventstream, protocol
+from byoc.local.connections import Exchange, NoAnswer, TimedOut, Unreachable
+from byoc.local.deployment import Deployment
+from byoc.local.endpoint_metrics import Invocation
+from byoc.local.errors import AWSError, not_implemented
+from byoc.local.instances import Replica
 from byoc.local.service import Context
 
-TIMEOUT = 60.0  # seconds for the container's answer. Source: your-algorithms-inference-code
-PAYLOAD = 25 * 1024 * 1024  # bytes. Source: Developer Guide, deploy-model-options
+TIMEOUT = 60.0  # seconds for the container's answer
+STREAM_TIMEOUT = 480.0  # seconds for a whole streamed answer. Source: deploy-model-options
+PAYLOAD = 25 * 1024 * 1024  # bytes, both ways. Source: deploy-model-options
+DRAINED = 4 * PAYLOAD  # bytes of a body too large that are read so that the client hears why
+MESSAGE = 2048  # characters of OriginalMessage. Source: the model's Message
+PIECE = 64 * 1024  # bytes of one part of a stream at most
 
-# The only headers that reach the container; all others are stripped.
-PASSED = {
-    "Content-Type": "Content-Type",
-    "Accept": "Accept",
-    **{
-        f"X-Amzn-SageMaker-{name}": f"X-Amzn-SageMaker-{name}"
-        for name in (
-            "Custom-Attributes",
-            "Inference-Id",
-            "Session-Id",
-            "Enable-Explanations",
-            "Target-Variant",
-        )
-    },
-}
+CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
+NEW_SESSION = "X-Amzn-SageMaker-New-Session-Id"
+CLOSED_SESSION = "X-Amzn-SageMaker-Closed-Session-Id"
 # The only headers that come back from the container.
-RETURNED = ("X-Amzn-SageMaker-Custom-Attributes", "X-Amzn-SageMaker-New-Session-Id")
-REFUSED = ("Target-Model", "Target-Container-Hostname", "Inference-Component")
+RETURNED = ("Content-Type", CUSTOM_ATTRIBUTES, INFERENCE_ID, NEW_SESSION, CLOSED_SESSION)
+VISIBLE = re.compile(r"[\x20-\x7e\t]{0,1024}")  # what a header's value may be
+NOT_IMPLEMENTED = ("TargetContainerHostname", "InferenceComponentName")
 
 
 def invoke_endpoint(context: Context, name: str, request: Request) -> Response:
     """Pass one request to a container of the endpoint; raises AWSError as AWS answers."""
-    for header in REFUSED:
-        if f"X-Amzn-SageMaker-{header}" in request.headers:
-            raise AWSError(
-                "NotImplementedException",
-                f"The local AWS does not implement InvokeEndpoint with {header.replace('-', '')}.",
-                501,
+    call = _Call(context, name, "InvokeEndpoint", request)
+    try:
+        with call.watched():
+            exchange = call.send()
+            content = exchange.read(PAYLOAD)
+        headers = call.returned(content)
+        call.finish(exchange.status)
+        kind = headers.pop("Content-Type", "")
+        return Response(content, 200, headers, content_type=kind)
+    except _ModelError as error:
+        call.finish(error.status)
+        return error.response(call)
+    finally:
+        call.finish()
+
+
+def invoke_endpoint_with_response_stream(context: Context, name: str, request: Request) -> Response:
+    """Pass one request to a container, and its answer back in parts as they come."""
+    call = _Call(context, name, "InvokeEndpointWithResponseStream", request)
+    try:
+        with call.watched():
+            exchange = call.send()
+            content = b"" if _good(exchange) else exchange.read(PAYLOAD)
+        headers = call.returned(content)
+    except _ModelError as error:
+        call.finish(error.status)
+        return error.response(call)
+    except BaseException:
+        call.finish()
+        raise
+    if "Content-Type" in headers:
+        headers["X-Amzn-SageMaker-Content-Type"] = headers.pop("Content-Type")
+    exchange.until(call.received + STREAM_TIMEOUT)
+    return Response(
+        _Parts(call, exchange),
+        200,
+        headers,
+        content_type=eventstream.CONTENT_TYPE,
+        direct_passthrough=True,
+    )
+
+
+class _ModelError(Exception):
+    """The container's answer is an error, or there is none (status 0)."""
+
+    def __init__(self, status: int, original: str | None) -> None:
+        super().__init__(original)
+        self.status, self.original = status, original
+
+    def response(self, call: "_Call") -> Response:
+        """HTTP 424 with the container's own status and text, as AWS words it."""
+        context, region = call.context, call.context.region
+        kind = "client" if 400 <= self.status < 500 else "server"
+        original = (self.original or "")[:MESSAGE]
+        said = f'with message "{original}"'
+        if self.original is None:
+            said = "and could not load the entire response body"
+        group = f"/aws/sagemaker/Endpoints/{call.name}"
+        console = (
+            f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+            f"#logEventViewer:group={group}"
+        )
+        content = {
+            "Message": (
+                f"Received {kind} error ({self.status}) from primary {said}. "
+                f"See {console} in account {context.account} for more information."
+            ),
+            "OriginalMessage": original,
+            "OriginalStatusCode": self.status,
+            "LogStreamArn": (
+                f"arn:aws:logs:{region}:{context.account}:log-group:{group}"
+                f":log-stream:{call.replica.stream}"
+            ),
+        }
+        headers = {"x-amzn-ErrorType": "ModelError"}
+        return Response(json.dumps(content), 424, headers, content_type="application/json")
+
+
+class _Call:
+    """One request on its way to a container and back; `finish` must end it."""
+
+    def __init__(self, context: Context, name: str, operation: str, request: Request) -> None:
+        self.received = time.monotonic()
+        self.context, self.name = context, name
+        self._headers, members = _headers(operation, name, request)
+        self._target, self._session = members.get("TargetVariant"), members.get("SessionId")
+        self._deployment = _deployment(context, name)
+        self._body = _body(request)
+        self._exchange: Exchange | None = None
+        self._token: object | None = None
+
+    def send(self) -> Exchange:
+        """The container's answer up to its headers; an instance that is gone is passed by."""
+        tried: set[Replica] = set()
+        while True:
+            self.variant, instance, self.replica, self._token = self._deployment.enter(
+                self._target, self._session, tried
             )
+            self._sent = time.monotonic()
+            try:
+                self._exchange = self.replica.connections.send(
+                    "/invocations", self._body, self._headers, self._sent + TIMEOUT
+                )
+                return self._exchange
+            except Unreachable:
+                instance.suspect()
+                tried.add(self.replica)
+                self.replica.leave(self._token)
+                self._token = None
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """What goes wrong with the container, as AWS words it."""
+        try:
+            yield
+        except TimedOut:
+            raise _ModelError(
+                0,
+                "Your invocation timed out while waiting for a response from container primary. "
+                "Review the latency metrics for each container in Amazon CloudWatch, resolve the "
+                "issue, and try again.",
+            ) from None
+        except NoAnswer:
+            if self._exchange is not None and not _good(self._exchange):
+                raise _ModelError(self._exchange.status, None) from None
+            raise self._no_response() from None
+
+    def returned(self, content: bytes) -> dict[str, str]:
+        """The headers for the client; raises _ModelError when the answer is not a good one."""
+        assert self._exchange is not None
+        status = self._exchange.status
+        if len(content) > PAYLOAD:
+            raise _ModelError(status, f"The answer is larger than {PAYLOAD} bytes.")
+        if not _good(self._exchange):
+            raise _ModelError(status, content.decode("utf-8", "replace"))
+        given = self._exchange.headers
+        headers = {name: given[name] for name in RETURNED if name in given}
+        if not all(VISIBLE.fullmatch(value) for value in headers.values()):
+            raise self._no_response()
+        if NEW_SESSION in headers:
+            self.replica.sessions.add(headers[NEW_SESSION].partition(";")[0])
+        if CLOSED_SESSION in headers:
+            self.replica.sessions.discard(headers[CLOSED_SESSION])
+        return headers | {"x-Amzn-Invoked-Production-Variant": self.variant.plan.name}
+
+    def finish(self, status: int = 0, broken: bool = False) -> None:
+        """Count the invocation and let the container go; only the first call does so."""
+        token, self._token = self._token, None
+        if token is None:
+            return
+        if self._exchange is not None:
+            self._exchange.close()
+        self.replica.leave(token)
+        ended = time.monotonic()
+        before = self._sent - self.received
+        count = max(1, len(self.variant.instances))
+        self.variant.meter.count(Invocation(status, count, ended - self._sent, before, broken))
+
+    def _no_response(self) -> _ModelError:
+        return _ModelError(
+            0,
+            f"Amazon SageMaker could not get a response from the {self.name} endpoint. This can "
+            "occur when CPU or memory utilization is high. To check your utilization, see Amazon "
+            "CloudWatch. To fix this problem, use an instance type with more CPU capacity or "
+            "memory.",
+        )
+
+
+class _Parts:
+    """The events of a streamed answer. The server closes it, also when the client has gone."""
+
+    def __init__(self, call: _Call, exchange: Exchange) -> None:
+        self._call, self._exchange, self._ended = call, exchange, False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._ended:
+            raise StopIteration
+        try:
+            piece = self._exchange.piece(PIECE)
+        except TimedOut:
+            return self._end("ModelInvocationTimeExceeded", "The model took too long to finish.")
+        except NoAnswer:
+            return self._end("StreamBroken", "The connection to the model was reset or closed.")
+        if piece:
+            return eventstream.event("PayloadPart", piece)
+        self._ended = True
+        self._call.finish(self._exchange.status)
+        raise StopIteration
+
+    def close(self) -> None:
+        """Let the container go."""
+        self._call.finish(self._exchange.status)
+
+    def _end(self, code: str, message: str) -> bytes:
+        self._ended = True
+        self._call.finish(self._exchange.status, broken=True)
+        members = {"Message": message, "ErrorCode": code}
+        return eventstream.exception("ModelStreamError", members)
+
+
+def _good(exchange: Exchange) -> bool:
+    return 200 <= exchange.status < 300
+
+
+def _deployment(context: Context, name: str) -> Deployment:
     endpoint = context.table("endpoint").get(name)
     if endpoint is None or endpoint.data["EndpointStatus"] not in ("InService", "Updating"):
+        message = f"Endpoint {name} of account {context.account} not found."
+        raise AWSError("ValidationError", message)
+    return endpoint.runtime
+
+
+def _body(request: Request) -> bytes:
+    if (request.content_length or 0) > PAYLOAD:
+        for _ in range(DRAINED // PAYLOAD):
+            if not request.stream.read(PAYLOAD):
+                break
+    elif len(body := request.get_data()) <= PAYLOAD:
+        return body
+    raise AWSError("ValidationError", f"HTTP content length exceeded {PAYLOAD} bytes.", 413)
+
+
+@functools.cache
+def _members(operation: str) -> list[tuple[str, str, str, Shape]]:
+    """Each header of an operation: member, name for the client, name for the container, shape."""
+    shape = protocol.service("sagemaker-runtime").operation_model(operation).input_shape
+    headers = []
+    for member, rule in shape.members.items():
+        if rule.serialization.get("location") == "header":
+            name = rule.serialization["name"]
+            headers.append((member, name, "Accept" if member == "Accept" else name, rule))
+    return headers
+
+
+def _headers(
+    operation: str, endpoint: str, request: Request
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The headers that pass to the container, and the members they are, checked."""
+    passed, members, problems = {}, {}, []
+    for member, theirs, ours, shape in _members(operation):
+        value = request.headers.get(theirs)
+        if value is None:
+            continue
+        place = member[0].lower() + member[1:]
+        problems += protocol.violations(shape, value, place)
+        if not VISIBLE.fullmatch(value):
+            problems.append(f"Value at '{place}' must be at most 1024 visible ASCII characters")
+        passed[ours] = members[member] = value
+    if problems:
+        plural = "s" if len(problems) > 1 else ""
+        message = f"{len(problems)} validation error{plural} detected: {'; '.join(problems)}"
+        raise AWSError("ValidationError", message)
+    if "TargetModel" in members:  # aws/amazon-sagemaker-examples#1026
         raise AWSError(
-            "ValidationError", f"Endpoint {name} of account {context.account} not found."
+            "ValidationError",
+            f"Endpoint {endpoint} is not a multi-model endpoint and does not support target model "
+            "header.",
         )
-    body = request.get_data()
-    if len(body) > PAYLOAD:
-        message = f"The request's body of {len(body)} bytes is larger than {PAYLOAD} bytes."
-        raise AWSError("ValidationError", message, 413)
-    deployment: Deployment = endpoint.runtime
-    try:
-        variant = deployment.choose(request.headers.get("X-Amzn-SageMaker-Target-Variant"))
-    except AWSError as error:
-        raise AWSError("ValidationError", error.message) from None
-    instance = variant.next()
-    headers = {ours: request.headers[h] for h, ours in PASSED.items() if h in request.headers}
-    headers.setdefault("Content-Type", "application/octet-stream")
-    try:
-        answer = instance.http.request(
-            "POST",
-            f"{instance.container.url}/invocations",
-            body=body,
-            headers=headers,
-            timeout=urllib3.Timeout(connect=1.0, read=TIMEOUT),
-        )
-    except urllib3.exceptions.HTTPError:
-        return _model_error(context, name, instance, 0, _no_answer(instance))
-    if answer.status >= 400:
-        return _model_error(
-            context, name, instance, answer.status, answer.data.decode("utf-8", "replace")
-        )
-    returned = {h: answer.headers[h] for h in RETURNED if h in answer.headers}
-    returned["x-Amzn-Invoked-Production-Variant"] = variant.name
-    return Response(answer.data, 200, returned, content_type=answer.headers.get("Content-Type", ""))
-
-
-def _no_answer(instance: Instance) -> str:
-    if instance.container.poll() is not None:
-        return "The container has ended."
-    return (
-        "Your invocation timed out while waiting for a response from container primary. Review "
-        "the latency metrics for each container in Amazon CloudWatch, resolve the issue, and try "
-        "again."
-    )
-
-
-def _model_error(
-    context: Context, name: str, instance: Instance, status: int, original: str
-) -> Response:
-    """HTTP 424 with the container's own status and text, as AWS words it."""
-    kind = "client" if 400 <= status < 500 else "server"
-    group = f"/aws/sagemaker/Endpoints/{name}"
-    console = (
-        f"https://{context.region}.console.aws.amazon.com/cloudwatch/home?region={context.region}"
-        f"#logEventViewer:group={group}"
-    )
-    content: dict[str, Any] = {
-        "Message": (
-            f'Received {kind} error ({status}) from primary with message "{original}". '
-            f"See {console} in account {context.account} for more information."
-        ),
-        "OriginalMessage": original,
-        "OriginalStatusCode": status,
-        "LogStreamArn": (
-            f"arn:aws:logs:{context.region}:{context.account}:log-group:{group}"
-            f":log-stream:{instance.stream.stream}"
-        ),
-    }
-    headers = {"x-amzn-ErrorType": "ModelError"}
-    return Response(json.dumps(content), 424, headers, content_type="application/json")
+    for member in NOT_IMPLEMENTED:
+        if member in members:
+            raise not_implemented(f"{operation} with {member}")
+    passed.setdefault("Content-Type", "application/octet-stream")
+    return passed, members

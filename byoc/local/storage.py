@@ -129,30 +129,6 @@ def exists(s3: Any, uri: str) -> bool:
     return True
 
 
-def extract_model(s3: Any, uri: str, folder: Path) -> None:
-    """Unpack a `model.tar.gz`; members that lead outside the folder, and links, are refused.
-
-    Source of the rule on links: AWS re:Post, "Failed to extract model data archive".
-    """
-    bucket, key = split(uri)
-    archive = folder.with_suffix(".tar.gz")
-    try:
-        s3.download_file(bucket, key, str(archive))
-        folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archive, "r:gz") as tar:
-            members = tar.getmembers()
-            bad = next((m for m in members if not (m.isfile() or m.isdir())), None)
-            if bad is not None:
-                raise StorageError(f"it holds {bad.name}, which is neither a file nor a folder")
-            tar.extractall(folder, members=members, filter="data")
-    except REFUSALS as error:
-        raise StorageError(f"{error}") from None
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise StorageError(f"it is not a sound tar.gz archive ({error})") from None
-    finally:
-        archive.unlink(missing_ok=True)
-
-
 def check_space(work: Path, needed: int, limit: float | None) -> None:
     """Raise StorageError unless `needed` bytes fit on the disk of `work` and its limit in GiB."""
     free = shutil.disk_usage(work).free

@@ -47,3 +47,16 @@ def test_the_working_directory_is_the_images(seen):
 def test_nothing_of_it_is_seen_outside(seen, tmp_path):
     mounted = open("/proc/self/mounts").read()
     assert str(tmp_path) not in mounted
+
+
+def test_a_folder_that_is_read_only(tmp_path):
+    ml, scratch = tmp_path / "ml", tmp_path / "scratch"
+    for folder in (ml / "model", scratch):
+        folder.mkdir(parents=True)
+    try_both = "touch /opt/ml/here; touch /opt/ml/model/there"
+    argv = sandbox.command(
+        ["/bin/sh", "-c", try_both], {"/opt/ml": ml}, "/", scratch, read_only=["/opt/ml/model"]
+    )
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert "Read-only file system" in done.stdout + done.stderr
+    assert sorted(str(p.relative_to(ml)) for p in ml.rglob("*")) == ["here", "model"]

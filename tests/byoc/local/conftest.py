@@ -26,8 +26,39 @@ def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
 @pytest.fixture
 def impatient(
     impatient_server: Server, environment: None, clients: Any, account: str, open_cloud: Callable
-) -> Any:
+) -> Iterator[Any]:
     """A fresh account of the impatient local AWS."""
     cloud = open_cloud(account)
     os.environ["AWS_ENDPOINT_URL"] = impatient_server.url
-    return type(cloud)(cloud.aws, clients, impatient_server.url)
+    impatient = type(cloud)(cloud.aws, clients, impatient_server.url)
+    yield impatient
+    _delete_endpoints(impatient)
+
+
+@pytest.fixture(scope="session")
+def watchful_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Containers are asked often, and metrics are delivered at once."""
+    options = Options(ping_interval=0.1, metrics_interval=0.1, stop_grace=1.0)
+    server = Server(tmp_path_factory.mktemp("watchful") / "work", options=options)
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    yield server
+    server.stop()
+    thread.join(60)
+
+
+@pytest.fixture
+def watchful(
+    watchful_server: Server, environment: None, clients: Any, account: str, open_cloud: Callable
+) -> Iterator[Any]:
+    """A fresh account of the watchful local AWS."""
+    cloud = open_cloud(account)
+    os.environ["AWS_ENDPOINT_URL"] = watchful_server.url
+    watchful = type(cloud)(cloud.aws, clients, watchful_server.url)
+    yield watchful
+    _delete_endpoints(watchful)
+
+
+def _delete_endpoints(cloud: Any) -> None:
+    for row in cloud.sagemaker.list_endpoints()["Endpoints"]:
+        cloud.delete_endpoint(row["EndpointName"])

@@ -48,7 +48,6 @@ def test_every_operation_that_is_not_done_is_refused_by_name(cloud):
         ),
         ("cloudtrail", "lookup_events", {}, "cloudtrail: LookupEvents"),
         ("sagemaker-runtime", "invoke_endpoint_async", {"InputLocation": "s3://b/k"}, "async"),
-        ("sagemaker-runtime", "invoke_endpoint_with_response_stream", {"Body": b"x"}, "stream"),
         ("cloudwatch", "list_metric_streams", {}, "ListMetricStreams"),
         ("ecr", "describe_repository_creation_templates", {}, "ecr: DescribeRepositoryCreation"),
         ("braket", "search_devices", {"filters": []}, "braket: POST /devices"),

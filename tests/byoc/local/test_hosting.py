@@ -121,7 +121,8 @@ def test_a_container_whose_ping_is_never_good(impatient, toy_tag, alive, until):
         ),
     ],
 )
-def test_a_container_that_does_not_start(cloud, toy_folder, until, serve, reason):
+def test_a_container_that_does_not_start(impatient, toy_folder, until, serve, reason):
+    cloud = impatient
     if serve is None:
         text = (toy_folder / "Dockerfile").read_text()
         (toy_folder / "Dockerfile").write_text(text.replace("COPY train serve", "COPY train"))
@@ -290,15 +291,7 @@ def test_what_is_missing_is_named(cloud, toy):
     [
         {"Mode": "MultiModel"},
         {"ModelPackageName": "x"},
-        {
-            "ModelDataSource": {
-                "S3DataSource": {
-                    "S3Uri": "s3://b/p/",
-                    "S3DataType": "S3Prefix",
-                    "CompressionType": "None",
-                }
-            }
-        },
+        {"ContainerMetricsConfig": {}},
     ],
 )
 def test_models_that_are_not_done_yet_are_refused_by_name(cloud, toy, container):

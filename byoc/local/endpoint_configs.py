@@ -1,0 +1,72 @@
+"""Endpoint configurations: which models to host, on how many instances, with what share of calls.
+
+Source: API Reference, CreateEndpointConfig, ProductionVariant.
+"""
+
+from typing import Any
+
+from byoc.local import hosting
+from byoc.local.errors import not_implemented, validation
+from byoc.local.hosting import ENDPOINT_CONFIG, MODEL
+from byoc.local.service import Context, operation
+
+KEPT = ("ProductionVariants", "KmsKeyId", "ExecutionRoleArn", "VpcConfig", "EnableNetworkIsolation")
+SUPPORTED = {"EndpointConfigName", "Tags", *KEPT}
+VARIANT_SUPPORTED = {
+    "ContainerStartupHealthCheckTimeoutInSeconds",
+    "InferenceAmiVersion",
+    "InitialInstanceCount",
+    "InitialVariantWeight",
+    "InstanceType",
+    "ModelDataDownloadTimeoutInSeconds",
+    "ModelName",
+    "VariantName",
+    "VolumeSizeInGB",
+}
+
+
+@operation
+def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    _refuse(set(request) - SUPPORTED)
+    for variant in request["ProductionVariants"]:
+        _check(context, variant)
+        variant.setdefault("InitialVariantWeight", 1.0)
+    names = [variant["VariantName"] for variant in request["ProductionVariants"]]
+    if len(set(names)) < len(names):
+        raise validation("The names of production variants must be unique.")
+    data = {member: request[member] for member in KEPT if member in request}
+    created = hosting.create(context, request, ENDPOINT_CONFIG, data)
+    return {"EndpointConfigArn": created.arn}
+
+
+@operation
+def describe_endpoint_config(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    return hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"]).data
+
+
+@operation
+def list_endpoint_configs(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    return hosting.listing(context, request, ENDPOINT_CONFIG)
+
+
+@operation
+def delete_endpoint_config(context: Context, request: dict[str, Any]) -> None:
+    hosting.delete(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
+
+
+def _check(context: Context, variant: dict[str, Any]) -> None:
+    _refuse(set(variant) - VARIANT_SUPPORTED)
+    if "ModelName" not in variant:
+        raise not_implemented("CreateEndpointConfig with inference components")
+    for member in ("InstanceType", "InitialInstanceCount"):
+        if member not in variant:
+            raise validation(
+                f"Production variant {variant['VariantName']} needs {member}: "
+                "it is not a serverless variant."
+            )
+    hosting.find(context, MODEL, variant["ModelName"])
+
+
+def _refuse(unsupported: set[str]) -> None:
+    if unsupported:
+        raise not_implemented(f"CreateEndpointConfig with {min(unsupported)}")

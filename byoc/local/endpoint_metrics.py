@@ -1,0 +1,105 @@
+"""A variant's metrics in CloudWatch, counted beside the requests and published now and then.
+
+Source: Developer Guide, monitoring-cloudwatch.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from byoc.local.instances import Replica
+from byoc.local.service import Context
+
+INVOCATIONS, INSTANCES = "AWS/SageMaker", "/aws/sagemaker/Endpoints"  # namespaces
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One request: `status` is the container's, 0 when it gave no answer; times in seconds."""
+
+    status: int
+    instances: int
+    model: float
+    overhead: float
+    broken: bool = False  # a stream that ended with an error
+
+
+class Meter:
+    """The invocations of one variant since they were published last."""
+
+    def __init__(self, endpoint: str, variant: str) -> None:
+        self._dimensions = [
+            {"Name": "EndpointName", "Value": endpoint},
+            {"Name": "VariantName", "Value": variant},
+        ]
+        self._invocations: deque[Invocation] = deque()  # its methods are atomic
+
+    def count(self, invocation: Invocation) -> None:
+        """Remember one invocation."""
+        self._invocations.append(invocation)
+
+    def publish(self, context: Context, replicas: Sequence[Replica]) -> None:
+        """Send what has been counted, and what the containers use now, to CloudWatch."""
+        invocations = [self._invocations.popleft() for _ in range(len(self._invocations))]
+        for namespace, values in (
+            (INVOCATIONS, _of_invocations(invocations)),
+            (INSTANCES, _of_replicas(replicas)),
+        ):
+            data = [self._datum(name, unit, given) for name, unit, given in values if given]
+            try:
+                if data:
+                    cloudwatch = context.client("cloudwatch")
+                    cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
+            except (BotoCoreError, ClientError) as error:
+                log.warning("metrics of %s: %s", self._dimensions, error)
+
+    def _datum(self, name: str, unit: str, values: Sequence[float]) -> dict[str, Any]:
+        statistics = {
+            "SampleCount": len(values),
+            "Sum": sum(values),
+            "Minimum": min(values),
+            "Maximum": max(values),
+        }
+        return {
+            "MetricName": name,
+            "Dimensions": self._dimensions,
+            "Unit": unit,
+            "StatisticValues": statistics,
+        }
+
+
+def _of_replicas(replicas: Sequence[Replica]) -> Iterable[tuple[str, str, list[float]]]:
+    used = [r.container.usage for r in replicas]
+    yield "CPUUtilization", "Percent", [usage.cpu for usage in used if usage]
+    yield "MemoryUtilization", "Percent", [usage.memory_percent for usage in used if usage]
+    yield "DiskUtilization", "Percent", [100 * _disk(r.folder) / r.volume for r in replicas]
+
+
+def _disk(folder: Path) -> int:
+    """Bytes of an instance's files: its `/opt/ml`, and what its container has beside it."""
+    total = 0
+    for file in folder.parent.glob(f"{folder.name}*/**/*"):
+        try:
+            total += file.lstat().st_size
+        except OSError:  # it has just gone
+            continue
+    return total
+
+
+def _of_invocations(invocations: Sequence[Invocation]) -> Iterable[tuple[str, str, list[float]]]:
+    statuses = [invocation.status for invocation in invocations]
+    yield "Invocations", "None", [1.0 for _ in statuses]
+    yield "InvocationsPerInstance", "None", [1 / i.instances for i in invocations]
+    yield "Invocation4XXErrors", "None", [float(400 <= s < 500) for s in statuses]
+    yield "Invocation5XXErrors", "None", [float(s >= 500) for s in statuses]
+    yield "InvocationModelErrors", "None", [float(not 200 <= s < 300) for s in statuses]
+    yield "ModelLatency", "Microseconds", [1e6 * i.model for i in invocations]
+    yield "OverheadLatency", "Microseconds", [1e6 * i.overhead for i in invocations]
+    yield "MidStreamErrors", "None", [1.0 for i in invocations if i.broken]

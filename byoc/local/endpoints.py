@@ -1,0 +1,234 @@
+"""Endpoints: created, updated, scaled and deleted; `deployment` does what that means.
+
+Source: API Reference, CreateEndpoint, UpdateEndpoint, UpdateEndpointWeightsAndCapacities,
+DeleteEndpoint, DescribeEndpoint.
+"""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+from byoc.local import hosting
+from byoc.local.deployment import Deployment, Plan
+from byoc.local.errors import AWSError, not_implemented, validation
+from byoc.local.hosting import ENDPOINT, ENDPOINT_CONFIG, MODEL
+from byoc.local.instances import STOP_GRACE
+from byoc.local.models import container_of
+from byoc.local.service import Context, operation
+from byoc.local.snapshot import RESUME
+from byoc.local.state import Resource, now
+
+IN_PROGRESS = ("Creating", "Updating", "Deleting")
+
+
+@operation
+def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    config = hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
+    plans = _plans(context, config)
+    data = _pending(config.name, plans) | {
+        "EndpointConfigName": config.name,
+        "EndpointStatus": "Creating",
+        "LastModifiedTime": now(),
+        **_deployment_config("CreateEndpoint", request),
+    }
+    with context.platform.state.lock:
+        endpoint = hosting.create(context, request, ENDPOINT, data)
+        endpoint.runtime = Deployment(context, endpoint)
+        endpoint.runtime.create(plans)
+    return {"EndpointArn": endpoint.arn}
+
+
+@operation
+def describe_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    with context.platform.state.lock:
+        return dict(hosting.find(context, ENDPOINT, request["EndpointName"]).data)
+
+
+@operation
+def list_endpoints(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    return hosting.listing(context, request, ENDPOINT)
+
+
+@operation
+def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    deployment_config = _deployment_config("UpdateEndpoint", request)
+    with context.platform.state.lock:
+        endpoint = _changeable(context, request["EndpointName"])
+        config = hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
+        plans = _plans(context, config)
+        if request.get("RetainAllVariantProperties", False):
+            excluded = request.get("ExcludeRetainedVariantProperties", [])
+            plans = _retained(plans, endpoint, {p["VariantPropertyType"] for p in excluded})
+        endpoint.data |= _pending(config.name, plans)
+        _updating(endpoint)
+        changes = {"EndpointConfigName": config.name, **deployment_config}
+        endpoint.runtime.update(plans, changes)
+    return {"EndpointArn": endpoint.arn}
+
+
+@operation
+def update_endpoint_weights_and_capacities(
+    context: Context, request: dict[str, Any]
+) -> dict[str, Any]:
+    with context.platform.state.lock:
+        endpoint = _changeable(context, request["EndpointName"])
+        plans = {name: v.plan for name, v in endpoint.runtime.variants.items()}
+        seen: set[str] = set()
+        for wanted in request["DesiredWeightsAndCapacities"]:
+            name = wanted["VariantName"]
+            _check_wanted(endpoint, wanted, seen)
+            plans[name] = replace(
+                plans[name],
+                weight=wanted.get("DesiredWeight", plans[name].weight),
+                count=wanted.get("DesiredInstanceCount", plans[name].count),
+            )
+        summaries = {s["VariantName"]: s for s in endpoint.data["ProductionVariants"]}
+        endpoint.data["ProductionVariants"] = [
+            summaries[name]
+            | {
+                "DesiredWeight": plan.weight,
+                "DesiredInstanceCount": plan.count,
+                "VariantStatus": [{"Status": "Updating", "StartTime": now()}],
+            }
+            for name, plan in plans.items()
+        ]
+        _updating(endpoint)
+        endpoint.runtime.rescale(list(plans.values()))
+    return {"EndpointArn": endpoint.arn}
+
+
+@operation
+def delete_endpoint(context: Context, request: dict[str, Any]) -> None:
+    """Also while it is being created or updated, where AWS refuses until that has ended."""
+    with context.platform.state.lock:
+        endpoint = hosting.find(context, ENDPOINT, request["EndpointName"])
+        if endpoint.data["EndpointStatus"] == "Deleting":
+            return
+        endpoint.data |= {"EndpointStatus": "Deleting", "LastModifiedTime": now()}
+
+    def delete() -> None:
+        endpoint.runtime.stop(min(STOP_GRACE, context.platform.options.stop_grace))
+        context.table(ENDPOINT.table).pop(endpoint.name, None)
+
+    threading.Thread(target=delete, daemon=True).start()
+
+
+def resume(context: Context, endpoint: Resource) -> None:
+    """Bring an endpoint into service again from its data, after a restart of the local AWS.
+
+    Its configuration and models must still be there, or else it fails and says so.
+    """
+    data = endpoint.data
+    if data["EndpointStatus"] == "Deleting":
+        del context.table(ENDPOINT.table)[endpoint.name]
+        return
+    endpoint.runtime = Deployment(context, endpoint)
+    if data["EndpointStatus"] == "Failed":
+        return
+    try:
+        config = hosting.find(context, ENDPOINT_CONFIG, data["EndpointConfigName"])
+        plans = _retained(_plans(context, config), endpoint, set())
+    except AWSError as error:
+        data |= {"EndpointStatus": "Failed", "FailureReason": error.message}
+        data |= {"LastModifiedTime": now()}
+        return
+    with context.platform.state.lock:
+        data |= {"EndpointStatus": "Creating", "LastModifiedTime": now()}
+        data |= _pending(config.name, plans)
+        endpoint.runtime.create(plans)
+
+
+RESUME[ENDPOINT.table] = resume
+
+
+def _plans(context: Context, config: Resource) -> list[Plan]:
+    """The variants of a configuration; raises ValidationException when a model is missing."""
+    return [
+        Plan(
+            container_of(hosting.find(context, MODEL, variant["ModelName"]).data),
+            variant,
+            variant["InitialVariantWeight"],
+            variant["InitialInstanceCount"],
+        )
+        for variant in config.data["ProductionVariants"]
+    ]
+
+
+def _retained(plans: list[Plan], endpoint: Resource, excluded: set[str]) -> list[Plan]:
+    """Plans with the weights and counts that the endpoint has. Source: UpdateEndpoint."""
+    present = {s["VariantName"]: s for s in endpoint.data.get("ProductionVariants", [])}
+    for i, plan in enumerate(plans):
+        summary = present.get(plan.name, {})
+        if "DesiredWeight" in summary and "DesiredWeight" not in excluded:
+            plan = replace(plan, weight=summary["DesiredWeight"])
+        if "DesiredInstanceCount" in summary and "DesiredInstanceCount" not in excluded:
+            plan = replace(plan, count=summary["DesiredInstanceCount"])
+        plans[i] = plan
+    return plans
+
+
+def _pending(config: str, plans: list[Plan]) -> dict[str, Any]:
+    """What DescribeEndpoint shows while a configuration is being deployed."""
+    variants = [
+        {
+            "VariantName": plan.name,
+            "CurrentWeight": 0.0,
+            "DesiredWeight": plan.weight,
+            "CurrentInstanceCount": 0,
+            "DesiredInstanceCount": plan.count,
+            "InstanceType": plan.settings["InstanceType"],
+            "VariantStatus": [{"Status": "Creating", "StartTime": now()}],
+        }
+        for plan in plans
+    ]
+    summary = {"EndpointConfigName": config, "ProductionVariants": variants, "StartTime": now()}
+    return {"PendingDeploymentSummary": summary}
+
+
+def _changeable(context: Context, name: str) -> Resource:
+    """The endpoint, if it can be updated now. Source of the words: errors that AWS's users quote;
+    that a failed endpoint can only be deleted: API Reference, DescribeEndpoint."""
+    endpoint = hosting.find(context, ENDPOINT, name)
+    if endpoint.data["EndpointStatus"] in IN_PROGRESS:
+        raise validation(f'Cannot update in-progress endpoint "{endpoint.arn}".')
+    if endpoint.data["EndpointStatus"] == "Failed":
+        raise validation(f'Cannot update failed endpoint "{endpoint.arn}": it can only be deleted.')
+    return endpoint
+
+
+def _updating(endpoint: Resource) -> None:
+    endpoint.data.pop("FailureReason", None)
+    endpoint.data |= {"EndpointStatus": "Updating", "LastModifiedTime": now()}
+
+
+def _check_wanted(endpoint: Resource, wanted: dict[str, Any], seen: set[str]) -> None:
+    name = wanted["VariantName"]
+    if "ServerlessUpdateConfig" in wanted:
+        raise not_implemented("UpdateEndpointWeightsAndCapacities with ServerlessUpdateConfig")
+    if name in seen:
+        raise validation(f'The variant name "{name}" was non-unique within the request.')
+    seen.add(name)
+    if name not in endpoint.runtime.variants:
+        raise validation(
+            f'The variant name(s) "{name}" is/are not present within endpoint configuration '
+            f'"{endpoint.data["EndpointConfigName"]}".'
+        )
+    if wanted.get("DesiredInstanceCount") == 0:
+        raise validation(f'The desired instance count of variant "{name}" must be at least 1.')
+
+
+def _deployment_config(name: str, request: dict[str, Any]) -> dict[str, Any]:
+    """LastDeploymentConfig for a deployment that is the default: all at once, without alarms."""
+    config = request.get("DeploymentConfig")
+    if config is None:
+        return {}
+    policy = config.get("BlueGreenUpdatePolicy", {})
+    routing = policy.get("TrafficRoutingConfiguration", {})
+    if (
+        set(config) != {"BlueGreenUpdatePolicy"}
+        or routing.get("Type") != "ALL_AT_ONCE"
+        or routing["WaitIntervalInSeconds"]
+        or policy.get("TerminationWaitInSeconds", 0)
+    ):
+        raise not_implemented(f"{name} with this DeploymentConfig")
+    return {"LastDeploymentConfig": config}

@@ -1,0 +1,277 @@
+"""One instance of a production variant: a container kept in service by a thread.
+
+Source: Developer Guide, your-algorithms-inference-code.
+"""
+
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from byoc.engines import Container, Image
+from byoc.errors import ByocError
+from byoc.local import model_data
+from byoc.local.connections import Connections
+from byoc.local.logs import LogStream
+from byoc.local.model_data import Budget, ModelDataError
+from byoc.local.service import Context
+from byoc.optml import OptML
+
+STOP_GRACE = 30.0  # seconds from SIGTERM to SIGKILL
+STARTUP = 480.0  # seconds until the first good /ping, unless the variant says otherwise
+DOWNLOAD = 3600.0  # seconds to download and extract the model, unless the variant says otherwise
+GB = 1024**3
+SPARE = GB // 4  # bytes of this machine's disk that no model may take
+UNHEALTHY = 3  # bad pings in a row after which an instance is replaced (AWS doesn't say)
+DRAIN = 60.0  # seconds in which requests under way may end before SIGTERM
+PAUSES = (0.1, 2.0)  # seconds before a container is started again: at first, at most
+CANNOT_START = (126, 127)  # exit codes of a program that is not executable or not there
+
+
+class InstanceError(Exception):
+    """Why an instance did not come into service, as AWS words it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all instances of a variant are made from, fixed when the variant is deployed."""
+
+    endpoint: str
+    variant: str
+    uri: str
+    image: Image
+    container: dict[str, Any]  # the model's container definition
+    settings: dict[str, Any]  # the variant in the endpoint configuration
+
+
+@dataclass(eq=False)
+class Replica:
+    """A container in service, and who uses it at this moment."""
+
+    container: Container
+    stream: str
+    connections: Connections
+    folder: Path  # its /opt/ml
+    volume: int  # bytes that its instance has for files
+    retired: bool = False
+    sessions: set[str] = field(default_factory=set)
+    _users: set[object] = field(default_factory=set)  # its methods are atomic
+
+    def enter(self) -> object | None:
+        """A token for one request, or None when the container takes no more."""
+        token = object()
+        self._users.add(token)
+        if self.retired:  # asked after adding, so that `drain` overlooks nobody
+            self._users.discard(token)
+            return None
+        return token
+
+    def leave(self, token: object) -> None:
+        """The request has its answer."""
+        self._users.discard(token)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._users)
+
+
+class Instance:
+    """Keeps one container in service until it is stopped; replaces it when it dies or falls silent.
+
+    `settled` is called once, when the first container is in service or `failure` says why not.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        recipe: Recipe,
+        folder: Path,
+        settled: Callable[["Instance"], None],
+    ) -> None:
+        self.context, self.recipe, self._folder, self._settled = context, recipe, folder, settled
+        self.replica: Replica | None = None
+        self.failure: str | None = None
+        self._stopped = threading.Event()
+        self._wake = threading.Event()
+        self._grace, self._drain = 0.0, 0.0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Bring a container into service; returns at once."""
+        self._thread.start()
+
+    def stop(self, grace: float, drain: float = 0.0) -> None:
+        """Take no more requests, let those under way end for `drain` seconds, then stop.
+
+        Returns at once; `join` waits. `grace` is in seconds from SIGTERM to SIGKILL.
+        """
+        self._grace, self._drain = grace, drain
+        self._stopped.set()
+        self._wake.set()
+
+    def join(self) -> None:
+        """Wait until nothing of the instance is left."""
+        self._thread.join()
+
+    def suspect(self) -> None:
+        """Somebody could not reach the container: look at it now."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        first = True
+        while not self._stopped.is_set():
+            pause = PAUSES[0]
+            machine = _Machine(self.context, self.recipe, self._folder, self._stopped, self._wake)
+            try:
+                self.replica = machine.bring_up()
+                if first:
+                    self._settled(self)
+                first = False
+                self._watch(self.replica)
+            except InstanceError as error:
+                self.failure, pause = f"{error}", PAUSES[1]
+            except Exception as error:  # a fault of ours must not leave the endpoint Creating
+                self.failure, pause = f"InternalServerError: {error!r}", PAUSES[1]
+            self._retire()
+            machine.end(self._grace if self._stopped.is_set() else self._patience)
+            if first:
+                break
+            self._stopped.wait(pause)
+        if first:
+            self._settled(self)
+
+    @property
+    def _patience(self) -> float:
+        return min(STOP_GRACE, self.context.platform.options.stop_grace)
+
+    def _watch(self, replica: Replica) -> None:
+        """Ask `/ping` until the container dies, stops answering, or is to be stopped."""
+        interval = self.context.platform.options.ping_interval
+        bad, due = 0, time.monotonic() + interval
+        while bad < UNHEALTHY and not self._stopped.is_set() and replica.container.poll() is None:
+            if self._wake.wait(max(0.0, due - time.monotonic())):
+                self._wake.clear()
+                try:
+                    replica.container.wait(0.05)  # an end that has begun is soon seen
+                except TimeoutError:
+                    pass
+            if time.monotonic() >= due and not self._stopped.is_set():
+                bad = 0 if replica.container.ping() == 200 else bad + 1
+                due = time.monotonic() + interval
+
+    def _retire(self) -> None:
+        replica, self.replica = self.replica, None
+        if replica is None:
+            return
+        replica.retired = True
+        began = time.monotonic()
+        while replica.busy and time.monotonic() - began < self._drain:
+            if replica.container.poll() is not None:
+                break
+            time.sleep(0.01)
+        replica.connections.close()
+
+
+class _Machine:
+    """What one container of an instance needs: a folder, a log stream, the model's files."""
+
+    def __init__(
+        self,
+        context: Context,
+        recipe: Recipe,
+        folder: Path,
+        stopped: threading.Event,
+        wake: threading.Event,
+    ) -> None:
+        self.context, self.recipe = context, recipe
+        self._stopped, self._wake = stopped, wake
+        self._name = f"i-{uuid.uuid4().hex[:17]}"
+        self._ml = OptML(folder / self._name)
+        size = recipe.settings.get("VolumeSizeInGB", context.platform.options.volume_size)
+        self._volume = size * GB
+        self._container: Container | None = None
+        self._followers: list[threading.Thread] = []
+
+    def bring_up(self) -> Replica:
+        """Start the container until it answers `/ping`; raises InstanceError."""
+        stream = LogStream(
+            self.context.client("logs"),
+            f"/aws/sagemaker/Endpoints/{self.recipe.endpoint}",
+            f"{self.recipe.variant}/{self._name}",
+        )
+        self._ml.path.mkdir(parents=True)
+        self._fetch_model()
+        container = self._start(stream)
+        port = int(container.url.rpartition(":")[2])
+        return Replica(container, stream.stream, Connections(port), self._ml.path, self._volume)
+
+    def end(self, grace: float) -> None:
+        """Stop the container and remove the folder."""
+        if self._container is not None:
+            self._container.stop(grace)
+        for follower in self._followers:
+            follower.join(5.0)
+        shutil.rmtree(self._ml.path, ignore_errors=True)
+
+    def _fetch_model(self) -> None:
+        free = shutil.disk_usage(self._ml.path).free - SPARE
+        seconds = self.recipe.settings.get("ModelDataDownloadTimeoutInSeconds", DOWNLOAD)
+        budget = Budget(min(self._volume, free), time.monotonic() + seconds, self._stopped)
+        try:
+            model_data.fetch(
+                self.context.client("s3"), self.recipe.container, self._ml.model, budget
+            )
+        except ModelDataError as error:
+            raise InstanceError(f"{error}") from None
+
+    def _start(self, stream: LogStream) -> Container:
+        """Start the program, again if it ends, until it answers or the time is over."""
+        settings, options = self.recipe.settings, self.context.platform.options
+        wanted = settings.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP)
+        deadline = time.monotonic() + min(wanted, options.startup_timeout)
+        memory = None if options.memory is None else int(options.memory * GB)
+        pause = PAUSES[0]
+        while True:
+            try:
+                container = self.context.platform.engine.run(
+                    self.recipe.image,
+                    ["serve"],
+                    ml=self._ml,
+                    environment=self.recipe.container.get("Environment", {}),
+                    memory=memory,
+                    read_only=["/opt/ml/model"],
+                )
+            except ByocError as error:
+                raise InstanceError(
+                    f"The local AWS could not start the container. {error}"
+                ) from None
+            self._container = container
+            follower = threading.Thread(target=self._follow, args=(stream, container), daemon=True)
+            follower.start()
+            self._followers.append(follower)
+            while (left := deadline - time.monotonic()) > 0 and not self._stopped.is_set():
+                if container.ready(timeout=min(left, 0.5)):
+                    return container
+                if container.poll() is not None:
+                    break
+            ended = container.poll()
+            if ended in CANNOT_START:
+                raise InstanceError(
+                    "CannotStartContainerError. Please ensure the model container for variant "
+                    f"{self.recipe.variant} starts correctly when invoked with "
+                    f"'docker run {self.recipe.uri} serve'"
+                )
+            if ended is None or left <= pause or self._stopped.wait(pause):
+                raise InstanceError(
+                    f"The primary container for production variant {self.recipe.variant} did not "
+                    "pass the ping health check. Please check CloudWatch logs for this endpoint."
+                )
+            pause = min(2 * pause, PAUSES[1])
+
+    def _follow(self, stream: LogStream, container: Container) -> None:
+        stream.follow(container.lines())
+        self._wake.set()  # what prints no more has probably ended

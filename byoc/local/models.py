@@ -1,0 +1,78 @@
+"""Models: an image, its model data and its environment.
+
+Source: API Reference, CreateModel, ContainerDefinition, S3ModelDataSource.
+"""
+
+from typing import Any
+
+from byoc.local import hosting, images, model_data
+from byoc.local.errors import not_implemented, validation
+from byoc.local.hosting import MODEL
+from byoc.local.service import Context, operation
+
+ENVIRONMENT = 32 * 1024  # bytes of all keys and values. Source: ContainerDefinition
+SUPPORTED = {
+    "ContainerHostname",
+    "Environment",
+    "Image",
+    "ImageConfig",
+    "Mode",
+    "ModelDataSource",
+    "ModelDataUrl",
+}
+KEPT = ("PrimaryContainer", "Containers", "ExecutionRoleArn", "VpcConfig")
+
+
+@operation
+def create_model(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    _check(context, container_of(request), request)
+    data = {member: request[member] for member in KEPT if member in request}
+    data["EnableNetworkIsolation"] = request.get("EnableNetworkIsolation", False)
+    return {"ModelArn": hosting.create(context, request, MODEL, data).arn}
+
+
+@operation
+def describe_model(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    return hosting.find(context, MODEL, request["ModelName"]).data
+
+
+@operation
+def list_models(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    return hosting.listing(context, request, MODEL)
+
+
+@operation
+def delete_model(context: Context, request: dict[str, Any]) -> None:
+    hosting.delete(context, MODEL, request["ModelName"])
+
+
+def container_of(model: dict[str, Any]) -> dict[str, Any]:
+    """The container definition of a model, which has exactly one here."""
+    given = [model[member] for member in ("PrimaryContainer",) if member in model]
+    given += model.get("Containers", [])
+    if len(given) != 1:
+        raise not_implemented("CreateModel without exactly one container")
+    return given[0]
+
+
+def _check(context: Context, container: dict[str, Any], request: dict[str, Any]) -> None:
+    unsupported = sorted(set(container) - SUPPORTED)
+    if "InferenceExecutionConfig" in request:
+        unsupported.append("InferenceExecutionConfig")
+    if unsupported:
+        raise not_implemented(f"CreateModel with {unsupported[0]}")
+    if container.get("Mode", "SingleModel") != "SingleModel":
+        raise not_implemented("CreateModel with Mode MultiModel")
+    if container.get("ImageConfig", {}).get("RepositoryAccessMode", "Platform") != "Platform":
+        raise not_implemented("CreateModel with ImageConfig for a private registry")
+    if "Image" not in container:
+        raise validation("A container definition needs an Image.")
+    environment = container.get("Environment", {})
+    size = sum(len(f"{key}{value}".encode()) for key, value in environment.items())
+    if size > ENVIRONMENT:
+        raise validation(
+            f"The keys and values of Environment are {size} bytes together; "
+            f"at most {ENVIRONMENT} are allowed."
+        )
+    images.find(context, container["Image"])
+    model_data.check(context.client("s3"), container)
