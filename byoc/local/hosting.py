@@ -17,7 +17,7 @@ import urllib3
 
 from byoc.engines import Container
 from byoc.errors import ByocError
-from byoc.local import images, storage
+from byoc.local import images, quotas, storage
 from byoc.local.errors import not_implemented, validation
 from byoc.local.logs import LogStream
 from byoc.local.service import Context, operation
@@ -120,6 +120,8 @@ def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
         "LastModifiedTime": now(),
     }
     with context.platform.state.lock:
+        variants = config.data["ProductionVariants"]
+        quotas.check(context, quotas.ENDPOINT, quotas.of_variants(variants))
         answer = _create(context, request, ENDPOINT, data, Deployment)
         context.table("endpoint")[request["EndpointName"]].runtime.start(config)
     return answer
