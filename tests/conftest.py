@@ -1,5 +1,7 @@
 """A local AWS for the session, a fresh account for each test, and two images to run on it."""
 
+import contextlib
+import functools
 import itertools
 import json
 import os
@@ -14,6 +16,7 @@ from typing import Any
 import boto3
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 
 from byoc import Connection, connect, engines
 from byoc.connect import local_variables
@@ -23,6 +26,17 @@ ROOT = Path(__file__).parents[1]
 ACCOUNTS = itertools.count(random.randrange(10**6, 10**11))  # a new one for each test
 PATIENCE = 120.0  # seconds after which a test gives up; none depends on how long a thing takes
 WAITER = {"Delay": 0.05, "MaxAttempts": 2400}
+
+TRUST = {  # what lets SageMaker take on a role
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "sagemaker.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
 
 DOCKERFILE = """\
 FROM python:3.12-slim-bookworm
@@ -165,6 +179,22 @@ def penguins_tag(home: Path) -> str:
     return engines.engine().build(ROOT / "container", "penguins:1").tag
 
 
+def make_role(iam: Any, name: str, **members: Any) -> str:
+    """A role that SageMaker may take on, or the one that is there already; returns its ARN."""
+    try:
+        trust = json.dumps(TRUST)
+        created = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, **members)
+        return created["Role"]["Arn"]
+    except iam.exceptions.EntityAlreadyExistsException:
+        return iam.get_role(RoleName=name)["Role"]["Arn"]
+
+
+@pytest.fixture(scope="session", name="make_role")
+def make_role_fixture() -> Callable[..., str]:
+    """`make_role`, for tests that have no `Cloud`."""
+    return make_role
+
+
 class Cloud:
     """One account and region of the local AWS, with the calls that most tests make."""
 
@@ -175,7 +205,11 @@ class Cloud:
         self._session = session
         self._clients: dict[str, Any] = {}
         self._numbers = itertools.count(1)
-        self.role = aws.role
+
+    @functools.cached_property
+    def role(self) -> str:
+        """The ARN of an execution role that is there and that SageMaker may take on."""
+        return make_role(self.client("iam"), self.aws.role.rpartition("/")[2])
 
     def client(self, service: str) -> Any:
         """boto3's client, from one session for all tests: it reads the service models once."""
@@ -359,7 +393,8 @@ def open_cloud(environment: None, clients: boto3.Session) -> Iterator[Callable[.
         for row in cloud.sagemaker.list_training_jobs(StatusEquals="InProgress")[
             "TrainingJobSummaries"
         ]:
-            cloud.sagemaker.stop_training_job(TrainingJobName=row["TrainingJobName"])
+            with contextlib.suppress(ClientError):  # it may have ended meanwhile
+                cloud.sagemaker.stop_training_job(TrainingJobName=row["TrainingJobName"])
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ Source: API Reference, CreateEndpoint, UpdateEndpoint, UpdateEndpointWeightsAndC
 DescribeEndpoint; Developer Guide, deployment-guardrails-blue-green-all-at-once.
 """
 
+import functools
 import itertools
 import queue
 import random
 import shutil
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -70,17 +72,23 @@ class Deployment:
     def __init__(self, context: Context, endpoint: Resource) -> None:
         self.context, self.endpoint = context, endpoint
         self.variants: Mapping[str, Variant] = {}  # replaced as a whole, so that no lock is needed
+        self._coming: Sequence[Plan] = ()  # what is being started beside them
         self._folder = context.platform.work / "hosting" / uuid.uuid4().hex
         self._lock = threading.Lock()
         self._instances: set[Instance] = set()  # all that have been started and not yet joined
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
+    @property
+    def instance_types(self) -> "Counter[str]":
+        """How many instances of each type it uses, with those that are being started."""
+        return count_types([*(variant.plan for variant in self.variants.values()), *self._coming])
+
     # The three ways to change it. Each returns at once; a thread does the work.
 
     def create(self, plans: Sequence[Plan]) -> None:
         """Bring the first variants into service; the endpoint fails when that can't be done."""
-        self._begin(lambda: self._deploy(plans, {}), self._created)
+        self._begin(plans, lambda: self._deploy(plans, {}), self._created)
 
     def update(self, plans: Sequence[Plan], changes: dict[str, Any]) -> None:
         """Put new instances of all variants in the place of the old ones, all at once.
@@ -88,11 +96,18 @@ class Deployment:
         `changes` are the members of DescribeEndpoint that come with success. When the new ones
         don't come into service the old ones stay.
         """
-        self._begin(lambda: self._deploy(plans, self.variants), lambda r: self._updated(r, changes))
+        old = self.variants
+        self._begin(plans, lambda: self._deploy(plans, old), lambda r: self._updated(r, changes))
 
     def rescale(self, plans: Sequence[Plan]) -> None:
         """Change weights and instance counts of the variants in service."""
-        self._begin(lambda: self._rescale(plans), lambda reason: self._updated(reason, {}))
+        work = functools.partial(self._rescale, plans)
+        self._begin(self.added(plans), work, lambda reason: self._updated(reason, {}))
+
+    def added(self, plans: Sequence[Plan]) -> list[Plan]:
+        """The instances that `plans` have beyond those of the variants in service."""
+        more = [replace(p, count=p.count - self.variants[p.name].plan.count) for p in plans]
+        return [plan for plan in more if plan.count > 0]
 
     def stop(self, grace: float) -> None:
         """Stop everything, also while it is being changed; returns when nothing is left."""
@@ -137,7 +152,14 @@ class Deployment:
         self._threads = [t for t in self._threads if t.is_alive()] + [thread]
         thread.start()
 
-    def _begin(self, work: Callable[[], str | None], end: Callable[[str | None], None]) -> None:
+    def _begin(
+        self,
+        coming: Sequence[Plan],
+        work: Callable[[], str | None],
+        end: Callable[[str | None], None],
+    ) -> None:
+        self._coming = coming
+
         def run() -> None:
             try:
                 reason = work()
@@ -146,6 +168,7 @@ class Deployment:
             except Exception as error:  # a fault of ours must not leave the endpoint in between
                 reason = f"InternalServerError: {error!r}"
             with self.context.platform.state.lock:
+                self._coming = ()
                 if not self._stopped.is_set():
                     end(reason)
 
@@ -269,6 +292,14 @@ class Deployment:
         for variant in list(self.variants.values()):
             replicas = [i.replica for i in variant.instances]
             variant.meter.publish(self.context, [r for r in replicas if r is not None])
+
+
+def count_types(plans: Iterable[Plan]) -> "Counter[str]":
+    """How many instances of each type the plans ask for."""
+    count: Counter[str] = Counter()
+    for plan in plans:
+        count[plan.settings["InstanceType"]] += plan.count
+    return count
 
 
 def _choose(variants: Mapping[str, Variant], target: str | None) -> Variant:

@@ -8,8 +8,8 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from byoc.local import hosting
-from byoc.local.deployment import Deployment, Plan
+from byoc.local import hosting, quotas
+from byoc.local.deployment import Deployment, Plan, count_types
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.hosting import ENDPOINT, ENDPOINT_CONFIG, MODEL
 from byoc.local.instances import STOP_GRACE
@@ -32,6 +32,7 @@ def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
         **_deployment_config("CreateEndpoint", request),
     }
     with context.platform.state.lock:
+        quotas.check(context, quotas.ENDPOINT, count_types(plans))
         endpoint = hosting.create(context, request, ENDPOINT, data)
         endpoint.runtime = Deployment(context, endpoint)
         endpoint.runtime.create(plans)
@@ -59,6 +60,7 @@ def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
         if request.get("RetainAllVariantProperties", False):
             excluded = request.get("ExcludeRetainedVariantProperties", [])
             plans = _retained(plans, endpoint, {p["VariantPropertyType"] for p in excluded})
+        quotas.check(context, quotas.ENDPOINT, count_types(plans))  # both stand for a while
         endpoint.data |= _pending(config.name, plans)
         _updating(endpoint)
         changes = {"EndpointConfigName": config.name, **deployment_config}
@@ -82,6 +84,8 @@ def update_endpoint_weights_and_capacities(
                 weight=wanted.get("DesiredWeight", plans[name].weight),
                 count=wanted.get("DesiredInstanceCount", plans[name].count),
             )
+        added = endpoint.runtime.added(list(plans.values()))
+        quotas.check(context, quotas.ENDPOINT, count_types(added))
         summaries = {s["VariantName"]: s for s in endpoint.data["ProductionVariants"]}
         endpoint.data["ProductionVariants"] = [
             summaries[name]

@@ -1,52 +1,68 @@
 """The WSGI application in front: SageMaker to our handlers, everything else to moto."""
 
-import io
 import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from xml.sax.saxutils import escape
 
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
-from byoc.local import (  # noqa: F401  (they fill OPERATIONS)
-    endpoint_configs,
-    endpoints,
-    models,
+from byoc.local import (
+    endpoint_configs,  # noqa: F401  (it fills OPERATIONS, and so do four more)
+    endpoints,  # noqa: F401
+    iam,
+    models,  # noqa: F401
     moto,
     protocol,
+    quotas,
     status,
+    tagging,
     tags,
-    training,
+    trail,
+    training,  # noqa: F401
 )
+from byoc.local.call import Call
 from byoc.local.daemon import STATUS
 from byoc.local.errors import AWSError, not_implemented
-from byoc.local.iam import simulate_principal_policy
+from byoc.local.refusals import refusal
 from byoc.local.runtime import invoke_endpoint, invoke_endpoint_with_response_stream
-from byoc.local.service import OPERATIONS, Context, Platform
+from byoc.local.service import OPERATIONS, Context, Handler, Platform
+from byoc.local.state import tags_of
 
 log = logging.getLogger(__name__)
 
-# S3 puts a bucket's name in front of the host when it is asked so.
-LOOPBACK = re.compile(r"(127\.0\.0\.1|([a-z0-9.-]+\.)?localhost)(:\d+)?")
 INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
 STREAMED = re.compile(r"/endpoints/([^/]+)/invocations-response-stream")
 RUNTIME = re.compile(r"/endpoints/([^/]+)/(async-invocations)")
-CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
-ACTION = "byoc.action"  # key of the WSGI environment
-DEFAULT_ACCOUNT, DEFAULT_REGION = "123456789012", "us-east-1"
 
 
-@dataclass(frozen=True)
-class Caller:
-    """Who signed a request, for what. Signatures are not checked: this machine is trusted."""
+@dataclass
+class Answer:
+    """moto's answer, as it came."""
 
-    account: str
-    region: str
-    service: str | None
+    status: str
+    headers: list[tuple[str, str]]
+    chunks: Iterable[bytes]
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+        start_response(self.status, self.headers)
+        return self.chunks
+
+    @property
+    def status_code(self) -> int:
+        return int(self.status.split()[0])
+
+    @property
+    def whole(self) -> bytes:
+        """The body, read to its end and kept."""
+        if not isinstance(self.chunks, list):
+            chunks, self.chunks = self.chunks, [b"".join(self.chunks)]
+            if hasattr(chunks, "close"):
+                chunks.close()
+        return b"".join(self.chunks)
 
 
 class Front:
@@ -54,147 +70,103 @@ class Front:
 
     def __init__(self, platform: Platform, application: Any) -> None:
         self.platform = platform
+        self._trail = trail.Trail()
         self._moto = application
+        # By the first part of X-Amz-Target: the service's name in botocore, and what we answer.
+        # What a table lacks is moto's; SageMaker's is all ours.
+        self._tables: dict[str, tuple[str, Mapping[str, Handler]]] = {
+            "SageMaker": ("sagemaker", OPERATIONS),
+            "ServiceQuotasV20190624": ("service-quotas", quotas.OPERATIONS),
+            "ResourceGroupsTaggingAPI_20170126": ("resourcegroupstaggingapi", tagging.OPERATIONS),
+            "CloudTrail_20131101": ("cloudtrail", {"LookupEvents": self._trail.lookup_events}),
+        }
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
-        request = Request(environ)
-        if "Origin" in request.headers or not LOOPBACK.fullmatch(request.host):
-            # A web page the user looks at must not reach what can start programs here.
-            return Response("The local AWS does not talk to web pages.", 403)(
-                environ, start_response
-            )
-        if request.path == STATUS:
-            return Response(
-                json.dumps(status.runs(self.platform)), content_type="application/json"
-            )(environ, start_response)
-        caller = _caller(request)
-        environ[ACTION] = action = _action(request)
-        target = request.headers.get("X-Amz-Target", "")
-        context = Context(self.platform, caller.account, caller.region)
-        try:
-            if target.startswith("SageMaker."):
-                response = self._sagemaker(context, target.removeprefix("SageMaker."), request)
-            elif match := INVOCATIONS.fullmatch(request.path):
-                response = invoke_endpoint(context, match[1], request)
-            elif match := STREAMED.fullmatch(request.path):
-                response = invoke_endpoint_with_response_stream(context, match[1], request)
-            elif caller.service == "iam" and action == "SimulatePrincipalPolicy":
-                response = simulate_principal_policy(context, request.form)
-            elif match := RUNTIME.fullmatch(request.path):
-                raise not_implemented(f"sagemaker-runtime: {match[2]}")
-            else:
-                environ["HTTP_X_MOTO_ACCOUNT_ID"] = caller.account
-                return self._ask_moto(request, caller, environ, start_response)
-        except AWSError as error:
-            response = _in_form_of(request, caller, error)
-        except Exception:  # a fault of ours: AWS's clients must get an answer they can read
-            log.exception("%s %s %s", request.method, request.path, target)
-            fault = AWSError("InternalFailure", "The local AWS failed; its log says why.", 500)
-            response = _in_form_of(request, caller, fault)
-        response.headers["x-amzn-RequestId"] = str(uuid.uuid4())
-        return response(environ, start_response)
+        call = Call(environ)
+        if call.from_a_web_page:
+            refused = Response("The local AWS does not talk to web pages.", 403)
+            return refused(environ, start_response)
+        if call.request.path == STATUS:
+            runs = json.dumps(status.runs(self.platform))
+            return Response(runs, content_type="application/json")(environ, start_response)
+        kept = trail.keeps(call)
+        if kept:
+            call.read()
+        answer = self._answer(call)
+        if isinstance(answer, Response):
+            answer.headers["x-amzn-RequestId"] = str(uuid.uuid4())
+        if kept:
+            body = answer.get_data() if isinstance(answer, Response) else answer.whole
+            self._trail.record(call, answer.status_code, dict(answer.headers), body)
+        return answer(environ, start_response)
 
-    def _sagemaker(self, context: Context, name: str, request: Request) -> Response:
-        if name not in protocol.service().operation_names:
+    def _answer(self, call: Call) -> Response | Answer:
+        try:
+            return self._route(call)
+        except AWSError as error:
+            return refusal(call, error)
+        except Exception:  # a fault of ours: AWS's clients must get an answer they can read
+            log.exception("%s", call.words)
+            fault = AWSError("InternalFailure", "The local AWS failed; its log says why.", 500)
+            return refusal(call, fault)
+
+    def _route(self, call: Call) -> Response | Answer:
+        context = Context(self.platform, call.caller.account, call.caller.region)
+        if match := INVOCATIONS.fullmatch(call.request.path):
+            return invoke_endpoint(context, match[1], call.request)
+        if match := STREAMED.fullmatch(call.request.path):
+            return invoke_endpoint_with_response_stream(context, match[1], call.request)
+        if match := RUNTIME.fullmatch(call.request.path):
+            raise not_implemented(f"sagemaker-runtime: {match[2]}")
+        if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":
+            return iam.simulate_principal_policy(context, call.request.form)
+        prefix, name = call.target
+        service, table = self._tables.get(prefix, ("", {}))
+        if service == "sagemaker" or name in table:
+            try:
+                return self._ours(context, call, service, table)
+            except quotas.OfAnotherService:
+                pass
+        return self._ask_moto(call)
+
+    def _ours(
+        self, context: Context, call: Call, service: str, table: Mapping[str, Handler]
+    ) -> Response:
+        """The answer of one of our handlers to a request in the JSON protocol."""
+        name = call.target[1]
+        if name not in protocol.service(service).operation_names:
             raise AWSError("UnknownOperationException", f"SageMaker has no operation {name}.")
-        handler = OPERATIONS.get(name)
+        handler = table.get(name)
         if handler is None:
             raise not_implemented(f"SageMaker's {name}")
-        answer = handler(context, protocol.parse(name, request.get_data()))
-        return Response(
-            protocol.render(name, answer), 200, content_type="application/x-amz-json-1.1"
-        )
+        request = protocol.parse(name, call.body, service)
+        if service == "sagemaker":
+            tags.check(tags_of(request))
+            iam.check_roles(context, call.caller, request)
+        answer = protocol.render(name, handler(context, request), service)
+        return Response(answer, 200, content_type="application/x-amz-json-1.1")
 
-    def _ask_moto(
-        self, request: Request, caller: Caller, environ: dict[str, Any], start_response: Callable
-    ) -> Iterable[bytes]:
+    def _ask_moto(self, call: Call) -> Answer:
         """moto's answer; where it has none but a web page, our refusal."""
-        if not moto.serves(self._moto, environ, caller.service):
-            return self._refuse(request, caller, environ, start_response)
-        started: list[Any] = []
+        moto.refuse_what_it_ignores(call.service, call.request)
+        if not moto.serves(self._moto, call.environ, call.service):
+            raise not_implemented(call.words)
+        call.environ["HTTP_X_MOTO_ACCOUNT_ID"] = call.caller.account
+        started: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start(status: str, headers: list, info: Any = None) -> Callable:
-            started[:] = [status, headers]
+            started.append((status, headers))
             return lambda data: None
 
         try:
-            chunks = self._moto(environ, start)
-            status, headers = started
+            chunks = self._moto(call.environ, start)
+            answer = Answer(*started[-1], chunks)
         except Exception:  # moto reached code that it has not written
-            log.exception("%s %s", request.method, request.path)
-            return self._refuse(request, caller, environ, start_response)
-        code = int(status.split()[0])
-        if code == 404 or code >= 500:
-            body = b"".join(chunks)
-            if body[:9].lower() == b"<!doctype" or (code >= 500 and request.method == "HEAD"):
-                return self._refuse(request, caller, environ, start_response)
-            chunks = [body]
-        start_response(status, headers)
-        return chunks
-
-    def _refuse(
-        self, request: Request, caller: Caller, environ: dict[str, Any], start_response: Callable
-    ) -> Iterable[bytes]:
-        error = not_implemented(_operation(request, caller))
-        return _in_form_of(request, caller, error)(environ, start_response)
-
-
-FORM, CBOR = "application/x-www-form-urlencoded", "application/cbor"
-
-
-def _action(request: Request) -> str | None:
-    """The Action of a query-protocol request; its body is kept so that moto can read it again."""
-    if request.mimetype != FORM:
-        return None
-    body = request.get_data(cache=True)
-    request.environ["wsgi.input"] = io.BytesIO(body)
-    found = re.search(rb"(?:^|&)Action=(\w+)", body)
-    return found[1].decode() if found else None
-
-
-def _caller(request: Request) -> Caller:
-    signed = request.headers.get("Authorization", "")
-    match = CREDENTIAL.search(signed)
-    if match is None and "X-Amz-Credential" in request.args:
-        match = CREDENTIAL.search(f"Credential={request.args['X-Amz-Credential']}")
-    if match is None:
-        return Caller(DEFAULT_ACCOUNT, DEFAULT_REGION, None)
-    return Caller(moto.account_of(match[1]), match[2], match[3])
-
-
-def _operation(request: Request, caller: Caller) -> str:
-    """What the request asked for, as `service: Operation`."""
-    target = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
-    if request.mimetype == CBOR:
-        target = request.path.rpartition("/")[2]
-    name = target or request.environ.get(ACTION) or f"{request.method} {request.path}"
-    return f"{caller.service or 'this'}: {name}"
-
-
-def _in_form_of(request: Request, caller: Caller, error: AWSError) -> Response:
-    """The error in the request's protocol: XML for query and S3, CBOR for CloudWatch, else JSON."""
-    content = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
-    if request.mimetype == FORM:
-        text = f"<ErrorResponse><Error>{content}</Error></ErrorResponse>"
-        return Response(text, error.status, content_type="text/xml")
-    if caller.service == "s3":
-        return Response(f"<Error>{content}</Error>", error.status, content_type="text/xml")
-    if request.mimetype == CBOR:
-        fields = (_cbor("__type"), _cbor(error.code), _cbor("message"), _cbor(error.message))
-        headers = {"smithy-protocol": "rpc-v2-cbor"}
-        return Response(b"\xa2" + b"".join(fields), error.status, headers, content_type=CBOR)
-    return _as_json(error)
-
-
-def _cbor(text: str) -> bytes:
-    """A CBOR text string (RFC 8949, major type 3, two bytes of length)."""
-    content = text.encode()
-    return b"\x79" + len(content).to_bytes(2, "big") + content
-
-
-def _as_json(error: AWSError) -> Response:
-    content = {"__type": error.code, "message": error.message, "Message": error.message}
-    headers = {"x-amzn-ErrorType": error.code}
-    return Response(
-        json.dumps(content), error.status, headers, content_type="application/x-amz-json-1.1"
-    )
+            log.exception("%s", call.words)
+            raise not_implemented(call.words) from None
+        code = answer.status_code
+        if code == 501 or (code >= 500 and call.request.method == "HEAD"):
+            raise not_implemented(call.words)
+        if (code == 404 or code >= 500) and answer.whole[:9].lower() == b"<!doctype":
+            raise not_implemented(call.words)
+        return answer

@@ -1,28 +1,218 @@
-"""SimulatePrincipalPolicy, which moto lacks and the SageMaker SDK asks before it uses a role.
+"""Who asks, and whether a role may be handed to SageMaker; SimulatePrincipalPolicy.
 
-Source: API Reference (IAM), SimulatePrincipalPolicy.
+Identities and policies are those of moto's IAM. Source: Developer Guide, sagemaker-roles; IAM User
+Guide, "Grant a user permissions to pass a role"; API Reference (IAM), SimulatePrincipalPolicy.
 """
 
 import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from xml.sax.saxutils import escape
 
-from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import Group, IAMBackend, Role, User, iam_backends
+from moto.sts.models import AssumedRole, sts_backends
+from moto.utilities.utils import get_partition
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
-from byoc.local.errors import AWSError, not_implemented
+from byoc.local import policies
+from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.service import Context
+
+SAGEMAKER = "sagemaker.amazonaws.com"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who signed a request: an account's root, an IAM user, or who took on a role.
+
+    A key of twelve digits is the root of that account, and so is a key that nobody made here.
+    """
+
+    account: str
+    region: str
+    access_key: str
+
+    @cached_property
+    def partition(self) -> str:
+        return get_partition(self.region)
+
+    @cached_property
+    def _holder(self) -> User | AssumedRole | None:
+        if self.access_key == self.account:
+            return None
+        session = sts_backends[self.account][self.partition].get_assumed_role_from_access_key(
+            self.access_key
+        )
+        return session or self._iam.get_user_from_access_key_id(self.access_key)
+
+    @property
+    def _iam(self) -> IAMBackend:
+        return iam_backends[self.account][self.partition]
+
+    @property
+    def kind(self) -> str:
+        """As CloudTrail names it. Source: CloudTrail User Guide, userIdentity element."""
+        if self._holder is None:
+            return "Root"
+        return "IAMUser" if isinstance(self._holder, User) else "AssumedRole"
+
+    @property
+    def arn(self) -> str:
+        root = f"arn:{self.partition}:iam::{self.account}:root"
+        return root if self._holder is None else self._holder.arn
+
+    @property
+    def user_id(self) -> str:
+        if self._holder is None:
+            return self.account
+        return self._holder.id if isinstance(self._holder, User) else self._holder.user_id
+
+    @property
+    def name(self) -> str:
+        """The user's name or the session's."""
+        if self._holder is None:
+            return "root"
+        return self._holder.name if isinstance(self._holder, User) else self._holder.session_name
+
+    @property
+    def role(self) -> Role | None:
+        """The role that was taken on."""
+        if not isinstance(self._holder, AssumedRole):
+            return None
+        return _role(self._iam, self._holder.role_arn)
+
+    def may(self, action: str, resource: str, values: dict[str, str | list[str]]) -> str:
+        """What the identity-based policies decide, within a session's policy and a boundary."""
+        holder = self._holder
+        if holder is None:
+            return policies.ALLOWED
+        principal = holder if isinstance(holder, User) else self.role
+        if principal is None:  # the role was deleted, or never was
+            return policies.IMPLICIT_DENY
+        known = {"aws:PrincipalArn": self.arn, "aws:PrincipalAccount": self.account}
+        known["aws:userid"] = self.user_id
+        if isinstance(holder, User):
+            known["aws:username"] = holder.name
+        limits = [list(policies_of(self._iam, principal))]
+        if isinstance(holder, AssumedRole) and holder.policy:
+            limits.append([json.loads(holder.policy)])
+        if isinstance(principal, Role) and principal.permissions_boundary_arn:
+            boundary = self._iam.get_policy(principal.permissions_boundary_arn)
+            limits.append([_document(boundary)])
+        decisions = [policies.decide(d, action, resource, {**known, **values}) for d in limits]
+        for decision in (policies.EXPLICIT_DENY, policies.IMPLICIT_DENY):
+            if decision in decisions:
+                return decision
+        return policies.ALLOWED
+
+
+def policies_of(iam: IAMBackend, principal: User | Group | Role) -> Iterator[dict[str, Any]]:
+    """The policies of a user (with its groups'), a group or a role: inline ones and attached."""
+    for text in principal.policies.values():
+        yield json.loads(text)
+    for policy in principal.managed_policies.values():
+        yield _document(policy)
+    if isinstance(principal, User):
+        for group in iam.get_groups_for_user(principal.name):
+            yield from policies_of(iam, group)
+
+
+def check_roles(context: Context, caller: Identity, request: dict[str, Any]) -> None:
+    """Raise AWS's refusal for a role in the request that can't be handed to SageMaker.
+
+    The wording of the refusals is AWS's: sagemaker-python-sdk and
+    awslabs/predictive-maintenance-using-machine-learning#3 quote the one on assuming the role.
+    """
+    for arn in _roles_in(request):
+        if arn.split(":")[4:5] != [context.account]:
+            raise AWSError("AccessDeniedException", "Cross-account pass role is not allowed.")
+        _check_pass_role(context, caller, arn)
+        iam = iam_backends[context.account][caller.partition]
+        role = _role(iam, arn)
+        if role is None or not _trusts_sagemaker(context, role):
+            raise validation(
+                f"Could not assume role {arn}. Please ensure that the role exists and allows "
+                f"principal '{SAGEMAKER}' to assume the role."
+            )
+
+
+def _roles_in(request: Any) -> Iterator[str]:
+    """Every RoleArn and ExecutionRoleArn, however deep."""
+    if isinstance(request, dict):
+        for name, value in request.items():
+            if name in ("RoleArn", "ExecutionRoleArn"):
+                yield value
+            else:
+                yield from _roles_in(value)
+    elif isinstance(request, list):
+        for entry in request:
+            yield from _roles_in(entry)
+
+
+def _check_pass_role(context: Context, caller: Identity, arn: str) -> None:
+    values: dict[str, str | list[str]] = {
+        "iam:PassedToService": SAGEMAKER,
+        "aws:RequestedRegion": context.region,
+    }
+    decision = caller.may("iam:PassRole", arn, values)
+    if decision != policies.ALLOWED:
+        because = (
+            "with an explicit deny in an identity-based policy"
+            if decision == policies.EXPLICIT_DENY
+            else "because no identity-based policy allows the iam:PassRole action"
+        )
+        raise AWSError(
+            "AccessDeniedException",
+            f"User: {caller.arn} is not authorized to perform: iam:PassRole on resource: {arn} "
+            f"{because}",
+        )
+
+
+def _trusts_sagemaker(context: Context, role: Role) -> bool:
+    trust = role.assume_role_policy_document
+    document = json.loads(trust) if isinstance(trust, str) else trust
+    values: dict[str, str | list[str]] = {
+        "aws:SourceAccount": context.account,
+        "aws:SourceArn": f"arn:aws:sagemaker:{context.region}:{context.account}:*",
+    }
+    service = ("Service", SAGEMAKER)
+    decision = policies.decide([document], "sts:AssumeRole", role.arn, values, service)
+    return decision == policies.ALLOWED
+
+
+def _role(iam: IAMBackend, arn: str) -> Role | None:
+    try:
+        return iam.get_role_by_arn(arn)
+    except NotFoundException:
+        return None
+
+
+def _document(policy: Any) -> dict[str, Any]:
+    """The default version of a managed policy."""
+    text = next(version.document for version in policy.versions if version.is_default)
+    return json.loads(text)
+
+
+UNSUPPORTED = ("PermissionsBoundaryPolicyInputList", "ResourcePolicy", "CallerArn", "ResourceOwner")
 
 
 def simulate_principal_policy(context: Context, form: MultiDict[str, str]) -> Response:
-    """Each action on each resource, decided by the role's policies as moto evaluates them."""
-    source = form.get("PolicySourceArn", "")
-    if ":role/" not in source:
-        raise not_implemented("iam: SimulatePrincipalPolicy for anything but a role")
-    policies = _policies(context.client("iam"), source.rpartition("/")[2])
+    """Each action on each resource, decided by the principal's policies and those given."""
+    for member in UNSUPPORTED:
+        if any(key.partition(".")[0] == member for key in form):
+            raise not_implemented(f"iam: SimulatePrincipalPolicy with {member}")
+    iam = iam_backends[context.account][get_partition(context.region)]
+    documents = list(policies_of(iam, _principal(iam, form.get("PolicySourceArn", ""))))
+    documents += [json.loads(text) for text in _members(form, "PolicyInputList")]
+    values = _context_entries(form)
+    known = {key.lower() for key in values}
+    missing = sorted(k for k in policies.condition_keys(documents) if k.lower() not in known)
     results = [
-        _result(action, resource, _decision(policies, action, resource))
+        _result(action, resource, policies.decide(documents, action, resource, values), missing)
         for action in _members(form, "ActionNames")
         for resource in _members(form, "ResourceArns") or ["*"]
     ]
@@ -35,41 +225,41 @@ def simulate_principal_policy(context: Context, form: MultiDict[str, str]) -> Re
     )
 
 
-def _policies(iam: Any, role: str) -> list[IAMPolicy]:
-    try:
-        names = iam.list_role_policies(RoleName=role)["PolicyNames"]
-        attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
-    except iam.exceptions.NoSuchEntityException:
-        message = f"The role with name {role} cannot be found."
-        raise AWSError("NoSuchEntity", message, 404) from None
-    documents = [iam.get_role_policy(RoleName=role, PolicyName=n)["PolicyDocument"] for n in names]
-    for policy in attached:
-        arn = policy["PolicyArn"]
-        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-        found = iam.get_policy_version(PolicyArn=arn, VersionId=version)
-        documents.append(found["PolicyVersion"]["Document"])
-    return [IAMPolicy(json.dumps(document)) for document in documents]
+def _principal(iam: IAMBackend, arn: str) -> User | Group | Role:
+    kind, _, path = arn.rpartition(":")[2].partition("/")
+    name = path.rpartition("/")[2]
+    known: dict[str, Mapping[str, User | Group | Role]]
+    known = {"user": iam.users, "group": iam.groups, "role": iam.roles}
+    if kind not in known:
+        raise AWSError("InvalidInput", f"{arn} is not the ARN of a user, a group or a role.")
+    found = next((entity for entity in known[kind].values() if entity.name == name), None)
+    if found is None:
+        raise AWSError("NoSuchEntity", f"The {kind} with name {name} cannot be found.", 404)
+    return found
 
 
-def _decision(policies: list[IAMPolicy], action: str, resource: str) -> str:
-    verdicts = {policy.is_action_permitted(action, resource) for policy in policies}
-    if PermissionResult.DENIED in verdicts:
-        return "explicitDeny"
-    return "allowed" if PermissionResult.PERMITTED in verdicts else "implicitDeny"
+def _context_entries(form: MultiDict[str, str]) -> dict[str, str | list[str]]:
+    names = _members(form, "ContextEntries", ".ContextKeyName")
+    return {
+        name: _members(form, f"ContextEntries.member.{number}.ContextKeyValues")
+        for number, name in enumerate(names, 1)
+    }
 
 
-def _members(form: MultiDict[str, str], name: str) -> list[str]:
-    keys = sorted(
-        (key for key in form if key.startswith(f"{name}.member.")),
-        key=lambda key: int(key.rpartition(".")[2]),
-    )
-    return [form[key] for key in keys]
+def _members(form: MultiDict[str, str], name: str, suffix: str = "") -> list[str]:
+    """The list `name` of a query-protocol form: `name.member.1`, `name.member.2` …"""
+    found, number = [], 1
+    while (key := f"{name}.member.{number}{suffix}") in form:
+        found.append(form[key])
+        number += 1
+    return found
 
 
-def _result(action: str, resource: str, decision: str) -> str:
+def _result(action: str, resource: str, decision: str, missing: list[str]) -> str:
+    keys = "".join(f"<member>{escape(key)}</member>" for key in missing)
     return (
         f"<member><EvalActionName>{escape(action)}</EvalActionName>"
         f"<EvalResourceName>{escape(resource)}</EvalResourceName>"
         f"<EvalDecision>{decision}</EvalDecision>"
-        "<MatchedStatements/><MissingContextValues/></member>"
+        f"<MatchedStatements/><MissingContextValues>{keys}</MissingContextValues></member>"
     )

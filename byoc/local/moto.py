@@ -1,24 +1,44 @@
 """moto, which is all of AWS but SageMaker here, and the few corrections it needs."""
 
-import hashlib
+import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
-from moto.core.exceptions import ServiceException
-from moto.ecr.exceptions import ImageAlreadyExistsException
-from moto.ecr.models import ECRBackend, Image
-from moto.iam.models import Role
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+from moto.iam.models import AWSManagedPolicy, IAMBackend, Role, get_account_id_from
+from moto.logs.exceptions import InvalidParameterException
+from moto.logs.responses import LogsResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.sts.models import STSBackend
+from moto.utilities.utils import get_partition
+from werkzeug.wrappers import Request
+
+from byoc.local import registry
+from byoc.local.errors import not_implemented
+
+# Settings of a bucket that moto takes for the bucket itself: it would answer without having them.
+IGNORED_BY_S3 = (
+    "abac",
+    "analytics",
+    "annotation",
+    "intelligent-tiering",
+    "metadataAnnotationTable",
+    "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
+    "metadataTable",
+    "metrics",
+    "renameObject",
+    "requestPayment",
+    "session",
+    "torrent",
+)
 
 
 def application() -> DomainDispatcherApplication:
     """moto as a WSGI application, corrected."""
-    for model, method, corrected in (
-        (Role, "put_policy", _put_policy),
-        (ECRBackend, "put_image", _put_image),
-        (Image, "_create_digest", _digest),
-        (Image, "get_image_size_in_bytes", _size),
-    ):
+    for model, method, corrected in (*CORRECTIONS, *registry.CORRECTIONS):
         setattr(model, method, corrected)
     return DomainDispatcherApplication(create_backend_app)
 
@@ -33,12 +53,18 @@ def serves(
     return application.get_backend_for_host(host) not in (None, "s3")
 
 
+def refuse_what_it_ignores(service: str | None, request: Request) -> None:
+    """Raise our refusal for what moto would answer as if it had been something else."""
+    if service == "s3":
+        for setting in IGNORED_BY_S3:
+            if setting in request.args:
+                raise not_implemented(f"s3: {request.method} with ?{setting}")
+
+
 def account_of(access_key: str) -> str:
     """The account of an access key: a key of twelve digits is the account, others moto knows."""
     if len(access_key) == 12 and access_key.isdigit():
         return access_key
-    from moto.iam.models import get_account_id_from
-
     return get_account_id_from(access_key)
 
 
@@ -48,36 +74,81 @@ def _put_policy(self: Any, policy_name: str, policy_json: Any) -> None:
     self.policies[policy_name] = text
 
 
-class ImageTagAlreadyExistsException(ServiceException):
-    code = "ImageTagAlreadyExistsException"
+def _knowing_aws_policies(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that takes a policy's ARN, which knows AWS's own policies (moto: only if all
+    1,582 of them are loaded into every account)."""
+
+    @functools.wraps(method)
+    def corrected(self: IAMBackend, policy_arn: str, *rest: Any, **more: Any) -> Any:
+        if ":iam::aws:policy/" in policy_arn and policy_arn not in self.managed_policies:
+            name = policy_arn.rpartition("/")[2]
+            if name in _aws_policies():
+                data = _aws_policies()[name]
+                policy = AWSManagedPolicy.from_data(name, self.account_id, self.region_name, data)
+                if policy.arn == policy_arn:
+                    self.managed_policies[policy_arn] = policy
+                    self.aws_managed_policies.append(policy)
+        return method(self, policy_arn, *rest, **more)
+
+    return corrected
 
 
-def _put_image(
-    self: Any, repository_name: str, image_manifest: str, image_tag: str, *rest: Any
-) -> Image:
-    """An immutable tag on other content is an error of its own (moto: as on the same)."""
-    try:
-        return _moto_put_image(self, repository_name, image_manifest, image_tag, *rest)
-    except ImageAlreadyExistsException:
-        images = self.repositories[repository_name].images
-        tagged = next((image for image in images if image_tag in image.image_tags), None)
-        if tagged is None or tagged.image_manifest == image_manifest:
-            raise
-        raise ImageTagAlreadyExistsException(
-            f"The image tag '{image_tag}' already exists in the '{repository_name}' repository "
-            "and cannot be overwritten because the tag is immutable."
-        ) from None
+@functools.cache
+def _aws_policies() -> dict[str, Any]:
+    return json.loads(aws_managed_policies_data)
 
 
-_moto_put_image = ECRBackend.put_image
+def _get_caller_identity(self: STSBackend, access_key: str, region: str) -> tuple[str, str, str]:
+    """A key that stands for an account is its root (moto: a user that IAM does not have)."""
+    user_id, arn, account = _moto_get_caller_identity(self, access_key, region)
+    if arn.endswith(":user/moto"):
+        return account, f"arn:{get_partition(region)}:iam::{account}:root", account
+    return user_id, arn, account
 
 
-def _digest(self: Any) -> None:
-    """An image's digest is that of its manifest's bytes (moto: of its layers' names)."""
-    self._image_digest = "sha256:" + hashlib.sha256(self.image_manifest.encode()).hexdigest()
+_moto_get_caller_identity = STSBackend.get_caller_identity
 
 
-def _size(self: Any) -> int | None:
-    """An image's size is that of its layers (moto: of its configuration)."""
-    layers = json.loads(self.image_manifest).get("layers", [])
-    return sum(layer["size"] for layer in layers) or None
+def _filter_log_events(self: LogsResponse) -> str:
+    """By the streams' prefix too, and always by time (moto: neither)."""
+    names, prefix = self._get_param("logStreamNames", []), self._get_param("logStreamNamePrefix")
+    if names and prefix:
+        raise InvalidParameterException(
+            msg="The parameters logStreamNames and logStreamNamePrefix can't both be specified."
+        )
+    group = self._get_param("logGroupName") or self._get_param("logGroupIdentifier", "")
+    if group.startswith("arn:"):
+        group = group.removesuffix(":*").rpartition(":log-group:")[2]
+    known = self.logs_backend.groups.get(group)
+    if prefix and known is not None:
+        names = [name for name in known.streams if name.startswith(prefix)]
+        if not names:
+            return json.dumps({"events": [], "searchedLogStreams": []})
+    events, token, searched = self.logs_backend.filter_log_events(
+        group,
+        names,
+        self._get_param("startTime"),
+        self._get_param("endTime"),
+        self._get_param("limit"),
+        self._get_param("nextToken"),
+        self._get_param("filterPattern"),
+        True,
+    )
+    answer = {"events": events, "nextToken": token, "searchedLogStreams": searched}
+    return json.dumps({name: value for name, value in answer.items() if value is not None})
+
+
+CORRECTIONS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
+    (Role, "put_policy", _put_policy),
+    *(
+        (IAMBackend, method, _knowing_aws_policies(getattr(IAMBackend, method)))
+        for method in (
+            "attach_role_policy",
+            "attach_user_policy",
+            "attach_group_policy",
+            "get_policy",
+        )
+    ),
+    (STSBackend, "get_caller_identity", _get_caller_identity),
+    (LogsResponse, "filter_log_events", _filter_log_events),
+)

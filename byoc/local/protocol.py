@@ -1,6 +1,6 @@
-"""SageMaker's requests checked, and its answers shaped, by the service model that botocore ships.
+"""Requests checked, and answers shaped, by the service models that botocore ships.
 
-Source of every rule: botocore's `sagemaker` model (API Reference); the wording of violations is
+Source of every rule: botocore's model of the service (API Reference); the wording of violations is
 that of the AWS JSON services.
 """
 
@@ -24,13 +24,13 @@ def service(name: str = "sagemaker") -> ServiceModel:
     return ServiceModel(Loader().load_service_model(name, "service-2"), name)
 
 
-def parse(operation: str, body: bytes) -> dict[str, Any]:
+def parse(operation: str, body: bytes, service_name: str = "sagemaker") -> dict[str, Any]:
     """The request's members as Python values; raises AWSError for one the model forbids."""
     try:
         request = json.loads(body or b"{}")
     except ValueError:
         raise AWSError("SerializationException", "The request body is not valid JSON.") from None
-    shape = service().operation_model(operation).input_shape
+    shape = service(service_name).operation_model(operation).input_shape
     if not isinstance(request, dict):
         raise AWSError("SerializationException", "The request body is not a JSON object.")
     if shape is None:
@@ -50,9 +50,9 @@ def violations(shape: Shape, value: Any, path: str) -> list[str]:
     return list(_violations(shape, value, path))
 
 
-def render(operation: str, answer: dict[str, Any] | None) -> bytes:
+def render(operation: str, answer: dict[str, Any] | None, service_name: str = "sagemaker") -> bytes:
     """The answer as JSON: only members that the model has and that were set."""
-    shape = service().operation_model(operation).output_shape
+    shape = service(service_name).operation_model(operation).output_shape
     if shape is None:
         return b""
     return json.dumps(_write(shape, answer or {})).encode()

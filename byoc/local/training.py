@@ -6,7 +6,7 @@ DeleteTrainingJob.
 
 from typing import Any
 
-from byoc.local import channels, images, metrics, progress
+from byoc.local import channels, images, metrics, progress, quotas
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.references import check_key, check_vpc
 from byoc.local.service import Context, operation
@@ -93,6 +93,7 @@ def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, 
                 "Training job names must be unique within an AWS account and region, and a "
                 f"training job with this name already exists ({arn})",
             )
+        quotas.check(context, quotas.TRAINING, quotas.of_job(request.get("ResourceConfig", {})))
         jobs[name] = job
         job.runtime = TrainingRun(context, job, image)
     job.runtime.start()

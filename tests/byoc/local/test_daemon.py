@@ -70,7 +70,9 @@ def sleeps(process):
 
 
 @pytest.mark.parametrize("when", ["all run", "still starting"])
-def test_down_ends_jobs_and_endpoints(when, own_home, account, write, tmp_path, alive, until):
+def test_down_ends_jobs_and_endpoints(
+    when, own_home, account, write, tmp_path, alive, until, make_role
+):
     busy = "#!/bin/sh\necho ready\nwhile true; do /bin/sleep 600; done\n"
     folder = write(
         tmp_path / "image",
@@ -80,6 +82,7 @@ def test_down_ends_jobs_and_endpoints(when, own_home, account, write, tmp_path, 
         serve=busy,
     )
     aws = connect("local", account)
+    make_role(boto3.client("iam"), aws.role.rpartition("/")[2])
     engines.engine().build(folder, "busy:1")
     repository = boto3.client("ecr").create_repository(repositoryName="busy")["repository"]
     image = engines.engine().push("busy:1", repository["repositoryUri"])

@@ -46,7 +46,16 @@ def test_every_operation_that_is_not_done_is_refused_by_name(cloud):
             {"PolicyInputList": ["{}"], "ActionNames": ["s3:GetObject"]},
             "iam: SimulateCustomPolicy",
         ),
-        ("cloudtrail", "lookup_events", {}, "cloudtrail: LookupEvents"),
+        ("cloudtrail", "list_imports", {}, "cloudtrail: ListImports"),
+        ("sqs", "list_message_move_tasks", {"SourceArn": "arn:aws:sqs:x"}, "sqs: ListMessage"),
+        ("sns", "get_data_protection_policy", {"ResourceArn": "x"}, "sns: GetDataProtection"),
+        ("ec2", "describe_capacity_reservations", {}, "ec2: DescribeCapacityReservations"),
+        ("kms", "describe_custom_key_stores", {}, "kms: DescribeCustomKeyStores"),
+        ("events", "list_endpoints", {}, "events: ListEndpoints"),
+        ("stepfunctions", "redrive_execution", {"executionArn": "x"}, "states: RedriveExecution"),
+        ("route53", "list_cidr_collections", {}, "route53: GET"),
+        ("s3", "list_bucket_metrics_configurations", {"Bucket": "bucket"}, "GET with ?metrics"),
+        ("service-quotas", "list_services", {}, "servicequotas: ListServices"),
         ("sagemaker-runtime", "invoke_endpoint_async", {"InputLocation": "s3://b/k"}, "async"),
         ("cloudwatch", "list_metric_streams", {}, "ListMetricStreams"),
         ("ecr", "describe_repository_creation_templates", {}, "ecr: DescribeRepositoryCreation"),
@@ -123,11 +132,13 @@ def test_the_account_is_the_access_key_or_whom_moto_knows(cloud, clients):
     assert whose(aws_access_key_id="AKIAIOSFODNN7EXAMPLE") == "123456789012"
 
 
-def test_an_assumed_role_works_in_the_roles_account(cloud, clients, open_cloud, toy_tag):
+def test_an_assumed_role_works_in_the_roles_account(cloud, clients, open_cloud, toy_tag, make_role):
     other = open_cloud("000012345678")
-    keys = cloud.client("sts").assume_role(
-        RoleArn="arn:aws:iam::000012345678:role/guest", RoleSessionName="test"
-    )["Credentials"]
+    iam, guest = other.client("iam"), f"guest-{cloud.account}"
+    arn = make_role(iam, guest)
+    everything = "arn:aws:iam::aws:policy/AdministratorAccess"
+    iam.attach_role_policy(RoleName=guest, PolicyArn=everything)
+    keys = cloud.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
     session = boto3.Session(
         keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], "us-east-1"
     )
@@ -135,7 +146,7 @@ def test_an_assumed_role_works_in_the_roles_account(cloud, clients, open_cloud, 
     session.client("sagemaker", endpoint_url=cloud.url).create_model(
         ModelName=name,
         PrimaryContainer={"Image": other.push(toy_tag)},
-        ExecutionRoleArn=cloud.role,
+        ExecutionRoleArn=other.role,
     )
     assert other.sagemaker.describe_model(ModelName=name)["ModelName"] == name
     with pytest.raises(ClientError):
@@ -159,8 +170,41 @@ def test_the_other_services_answer_for_the_account(cloud):
     assert rule["Arn"] == f"arn:aws:events:us-east-1:{cloud.account}:rule/r"
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "application/cbor"])
+def test_the_type_of_what_is_sent_to_an_endpoint_is_not_the_protocol(cloud, kind):
+    runtime = cloud.client("sagemaker-runtime")
+    with pytest.raises(ClientError, match="Endpoint absent of account") as caught:
+        runtime.invoke_endpoint(EndpointName="absent", ContentType=kind, Body=b"Action=Pass")
+    assert caught.value.response["Error"]["Code"] == "ValidationError"
+
+
 @pytest.mark.parametrize("header", [{"Origin": "https://example.org"}, {"Host": "example.org"}])
 def test_a_web_page_is_refused(cloud, header):
     status, _, body = post(cloud.url, b"{}", X_Amz_Target="SageMaker.ListModels", **header)
     assert status == 403
     assert b"web pages" in body
+
+
+def test_accounts_and_regions_live_apart(cloud, open_cloud, toy_tag):
+    """The same names in three places; what is deleted in one is there in the others."""
+    places = [cloud, open_cloud(cloud.account, "eu-west-1"), open_cloud("000012345678")]
+    name = f"same-{cloud.account}"
+    for place in places:
+        image = place.push(toy_tag)
+        assert place.start(image, name=name) == name
+        place.sagemaker.create_model(
+            ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn=place.role
+        )
+        place.client("sqs").create_queue(QueueName=name)
+        place.client("logs").create_log_group(logGroupName=name)
+    arns = {place.finish(name)["TrainingJobArn"] for place in places}
+    assert arns == {
+        f"arn:aws:sagemaker:{place.region}:{place.account}:training-job/{name}" for place in places
+    }
+    cloud.sagemaker.delete_model(ModelName=name)
+    cloud.client("logs").delete_log_group(logGroupName=name)
+    for place in places[1:]:
+        assert place.sagemaker.describe_model(ModelName=name)["ModelName"] == name
+        groups = place.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+        assert [group["logGroupName"] for group in groups] == [name]
+        assert f"{place.account}/{name}" in place.client("sqs").list_queues()["QueueUrls"][0]

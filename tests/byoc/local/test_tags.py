@@ -54,3 +54,29 @@ def test_what_is_not_there_or_anothers_has_no_tags(cloud, arns, open_cloud):
         with pytest.raises(ClientError, match="Could not find resource") as caught:
             client.list_tags(ResourceArn=arn)
         assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+
+def test_fifty_tags_and_not_one_more(cloud, arns):
+    many = [{"Key": f"key-{n}", "Value": "x"} for n in range(48)]
+    cloud.sagemaker.add_tags(ResourceArn=arns[0], Tags=many)
+    with pytest.raises(ClientError) as caught:
+        cloud.sagemaker.add_tags(ResourceArn=arns[0], Tags=[{"Key": "more", "Value": "x"}])
+    assert caught.value.response["Error"]["Code"] == "ResourceLimitExceeded"
+    cloud.sagemaker.add_tags(ResourceArn=arns[0], Tags=[{"Key": "key-1", "Value": "new"}])
+    listed = cloud.sagemaker.list_tags(ResourceArn=arns[0], MaxResults=50)
+    tags = {tag["Key"]: tag["Value"] for tag in listed["Tags"]}
+    assert (len(tags), tags["key-1"]) == (50, "new")
+
+
+def test_awss_own_keys_are_refused(cloud, arns):
+    for key in ("aws:cloudformation:stack-name", "AWS:x"):
+        with pytest.raises(ClientError) as caught:
+            cloud.sagemaker.add_tags(ResourceArn=arns[0], Tags=[{"Key": key, "Value": "x"}])
+        assert caught.value.response["Error"]["Code"] == "ValidationException"
+        with pytest.raises(ClientError, match="not allowed for external use"):
+            cloud.sagemaker.create_endpoint_config(
+                EndpointConfigName="new",
+                ProductionVariants=[{"VariantName": "v", "ModelName": "m"}],
+                Tags=[{"Key": key, "Value": "x"}],
+            )
+    assert cloud.sagemaker.list_tags(ResourceArn=arns[0])["Tags"] == TAGS
