@@ -38,12 +38,19 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-## lock: write both requirements.txt anew from pyproject.toml (needs the network)
+## lock: write every list of pinned packages anew from pyproject.toml (needs the network)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate
 lock: setup
 	$(LOCK) --all-extras pyproject.toml -o requirements.txt
 	$(LOCK) --group container -o container/requirements.txt
+	$(LOCK) --group awscli -o tests/clients/awscli.txt
+	$(LOCK) --group sdk-v2 -o tests/clients/sdk_v2.txt
+	@# without ModelBuilder's packages, which need torch (6 GB), and without MLflow
+	printf 'sagemaker-serve\nsagemaker-mlops\nmlflow\nsagemaker-mlflow\n' | \
+		$(LOCK) --group sdk-v3-studio --excludes - -o tests/clients/sdk_v3_studio.txt
+	$(LOCK) --group training-toolkit -o tests/foreign/training_toolkit/requirements.txt
+	$(LOCK) --group inference-toolkit -o tests/foreign/inference_toolkit/requirements.txt
 
 ## setup: the environment of the book in .venv, and the container's own in the cache
 setup: .venv/.complete

@@ -18,25 +18,28 @@ from byoc.errors import ByocError
 from byoc.paths import cache
 
 
-def prepare(requirements: str) -> Path:
+def prepare(requirements: str, *, dependencies: bool = True) -> Path:
     """The folder of an environment with what `requirements` (a file's text) lists.
 
-    Raises ByocError with uv's reason when it can't be installed.
+    Without `dependencies` nothing else gets in, even if the listed packages ask for more. Raises
+    ByocError with uv's reason when it can't be installed.
     """
     version = platform.python_version()
-    key = hashlib.sha256(f"{version} {sys.base_prefix}\n{requirements}".encode()).hexdigest()[:16]
+    options = [] if dependencies else ["--no-deps"]
+    content = " ".join([version, sys.base_prefix, *options]) + f"\n{requirements}"
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
     folder = cache() / "environments" / f"python{version}-{key}"
     complete = folder / ".complete"
     folder.parent.mkdir(exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not complete.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            _install(folder, requirements)
+            _install(folder, requirements, options)
             complete.touch()
     return folder
 
 
-def _install(folder: Path, requirements: str) -> None:
+def _install(folder: Path, requirements: str, options: list[str]) -> None:
     if requirements.strip():
         print("byoc: installing the container's requirements (once)", file=sys.stderr)
     uv = [find_uv_bin(), "--quiet", "--no-progress"]
@@ -44,7 +47,8 @@ def _install(folder: Path, requirements: str) -> None:
     subprocess.run([*uv, "venv", "--python", sys.executable, str(folder)], check=True)
     listed = folder / "requirements.txt"
     listed.write_text(requirements)
-    install = [*uv, "pip", "install", "--python", python, "--compile-bytecode", "-r", str(listed)]
+    install = [*uv, "pip", "install", "--python", python, "--compile-bytecode", *options]
+    install += ["-r", str(listed)]
     done = subprocess.run(install, capture_output=True, text=True)
     if done.returncode:
         reason = " ".join(done.stderr.split()) or "no reason given"

@@ -43,6 +43,8 @@ CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
 
+TEMPORARY = "/opt/.tmp"  # short: the names of sockets below it may have some 100 characters only
+
 
 class ProcessEngine:
     """Build, push and run without Docker; see the module's text for what stands for what."""
@@ -223,10 +225,14 @@ class ProcessContainer(Container):
         self._port = port
         mounts = {f"/opt/{p.name}": p for p in (root / "opt").glob("*")} if self._private else {}
         mounts["/opt/ml"] = ml.path  # hides what the image holds there
+        temporary = self._scratch / "tmp"  # /tmp is the machine's
+        temporary.mkdir()
+        mounts[TEMPORARY] = temporary
         host = _HostPaths(root, set(mounts))
         python = _environment(image_id) / "bin"
         variables = {
             "HOME": str(self._scratch),
+            "TMPDIR": TEMPORARY if self._private else str(temporary),
             **dict(line.split("=", 1) for line in config["Env"]),
             **environment,
         }

@@ -1,4 +1,5 @@
-"""A private view of the file system: the image's programs under /opt, the job's folder at /opt/ml.
+"""A private view of the file system: the image's programs under /opt, the job's folder at /opt/ml,
+and an /etc in which what the program writes is its own.
 
 Linux only, by `unshare`: no other process sees the mounts. The program is the first of its own PID
 namespace, as in a container: signals reach it as they reach a container's PID 1, and when it ends
@@ -43,19 +44,24 @@ def command(
     /etc/hosts. Standard error goes where standard output goes; what reaches the first is
     `unshare`'s own.
     """
-    old = shlex.quote(str(scratch))
+    old, etc = shlex.quote(f"{scratch}/opt"), shlex.quote(f"{scratch}/etc")
+    layers = f"lowerdir=/etc,upperdir={etc}/upper,workdir={etc}/work"
     names = {path.split("/")[2] for path in mounts}
     script = [
         "trap 'exit 143' TERM",  # a stop that comes before the program has started
         "exec 2>&1",
         f"image_path=$PATH; PATH={TOOLS}",
         "set -e",
+        f"mkdir {old} {etc}",
+        f"mount -t tmpfs tmpfs {etc} && mkdir {etc}/upper {etc}/work",
+        # where the kernel has no overlays for this user, /etc stays the machine's
+        f"mount -t overlay overlay -o {layers} /etc 2>/dev/null || true",
         f"mount --rbind /opt {old}",
         "mount -t tmpfs -o mode=0755 tmpfs /opt",
     ]
     for entry in os.scandir("/opt"):
         if entry.name not in names:
-            before, place = shlex.quote(f"{scratch}/{entry.name}"), shlex.quote(entry.path)
+            before, place = shlex.quote(f"{scratch}/opt/{entry.name}"), shlex.quote(entry.path)
             if entry.is_symlink():
                 script.append(f"cp -P {before} {place}")
             else:

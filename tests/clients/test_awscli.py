@@ -44,7 +44,9 @@ STORY = """\
 eval "$(byoc env --account-id {account} --region eu-west-1)"
 test "$(aws sts get-caller-identity --query Account --output text)" = {account}
 bucket=sagemaker-cli-{account}
-role=arn:aws:iam::{account}:role/any
+role=$(aws iam create-role --role-name cli --query Role.Arn --output text \
+  --assume-role-policy-document '{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow",
+      "Principal": {{"Service": "sagemaker.amazonaws.com"}}, "Action": "sts:AssumeRole"}}]}}')
 aws s3 mb "s3://$bucket" >/dev/null
 printf '1,2\\n' | aws s3 cp - "s3://$bucket/training/rows.csv"
 image=$(byoc push {tag} --create)
@@ -72,24 +74,41 @@ printf '5.1,3.5' > body.csv
 aws sagemaker-runtime invoke-endpoint --endpoint-name cli --content-type text/csv \
   --body fileb://body.csv answer.json >/dev/null
 cat answer.json
+aws sagemaker create-model --model-name cli-next --execution-role-arn $role \
+  --primary-container "Image=$image,ModelDataUrl=$model,Environment={{VERSION=2}}" >/dev/null
+aws sagemaker create-endpoint-config --endpoint-config-name cli-next --production-variants \
+  VariantName=v,ModelName=cli-next,InstanceType=ml.m5.large,InitialInstanceCount=1 >/dev/null
+aws sagemaker update-endpoint --endpoint-name cli --endpoint-config-name cli-next >/dev/null
+until aws sagemaker describe-endpoint --endpoint-name cli \
+    --query EndpointStatus --output text | grep -qv Updating; do :; done
+aws sagemaker wait endpoint-in-service --endpoint-name cli
+aws sagemaker-runtime invoke-endpoint --endpoint-name cli --content-type text/csv \
+  --body fileb://body.csv answer.json >/dev/null
+echo
+cat answer.json
 aws sagemaker delete-endpoint --endpoint-name cli
 while aws sagemaker describe-endpoint --endpoint-name cli >/dev/null 2>&1; do :; done
 aws sagemaker wait endpoint-deleted --endpoint-name cli
-aws sagemaker delete-endpoint-config --endpoint-config-name cli
-aws sagemaker delete-model --model-name cli
+for name in cli cli-next; do
+  aws sagemaker delete-endpoint-config --endpoint-config-name $name
+  aws sagemaker delete-model --model-name $name
+done
 """
 
 
-def test_train_deploy_invoke_delete(shell, open_cloud, account, toy_tag):
+def test_train_deploy_invoke_update_delete(shell, open_cloud, account, toy_tag):
     cloud = open_cloud(account, "eu-west-1")
     out = shell(STORY.format(account=account, tag=toy_tag))
-    seen = json.loads(out)
+    seen, updated = map(json.loads, out.splitlines())
     assert seen["body"] == "5.1,3.5"
     assert seen["headers"]["Content-Type"] == "text/csv"
     assert seen["model"] == {"model/model.txt": "a model"}
+    assert "VERSION" not in seen["environment"]
+    assert updated["environment"]["VERSION"] == "2"
     (job,) = cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"]
     assert (job["TrainingJobName"], job["TrainingJobStatus"]) == ("cli-1", "Completed")
     assert cloud.sagemaker.list_endpoints()["Endpoints"] == []
+    assert cloud.sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
     assert cloud.sagemaker.list_models()["Models"] == []
 
 

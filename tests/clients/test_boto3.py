@@ -5,9 +5,20 @@ import io
 import json
 from importlib import resources
 
+import boto3
 import pytest
+from botocore import xform_name
+from botocore.exceptions import WaiterError
+from botocore.waiter import WaiterModel
+
+from byoc.local.front import OPERATIONS
 
 COLUMNS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "species"]
+
+_loader = boto3.Session()._session.get_component("data_loader")
+_model = WaiterModel(_loader.load_service_model("sagemaker", "waiters-2"))
+# Each of boto3's waiters for SageMaker and the operation it calls.
+WAITERS = {name: _model.get_waiter(name).operation for name in _model.waiter_names}
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +33,7 @@ def penguins() -> str:
     return text.getvalue()
 
 
-def test_train_deploy_invoke_delete(cloud, penguins_image, penguins):
+def test_train_deploy_invoke_update_delete(cloud, penguins_image, penguins):
     sagemaker, runtime = cloud.sagemaker, cloud.client("sagemaker-runtime")
     cloud.put("penguins/training/training_data.csv", penguins)
     request = cloud.request(
@@ -79,13 +90,26 @@ def test_train_deploy_invoke_delete(cloud, penguins_image, penguins):
         runtime.invoke_endpoint(EndpointName="penguins", ContentType="image/png", Body=b"x")
     assert caught.value.response["OriginalStatusCode"] == 415
 
+    cloud.configure("penguins-twice", {"AllTraffic": "penguins"}, InitialInstanceCount=2)
+    sagemaker.update_endpoint(EndpointName="penguins", EndpointConfigName="penguins-twice")
+    sagemaker.get_waiter("endpoint_in_service").wait(
+        EndpointName="penguins", WaiterConfig=cloud.waiter
+    )
+    found = sagemaker.describe_endpoint(EndpointName="penguins")
+    assert found["EndpointConfigName"] == "penguins-twice"
+    assert found["ProductionVariants"][0]["CurrentInstanceCount"] == 2
+    answer = cloud.invoke("39.1,18.7,181,3750", "penguins", ContentType="text/csv")
+    assert b"Adelie" in answer["Body"].read()
+
     sagemaker.delete_endpoint(EndpointName="penguins")
     sagemaker.get_waiter("endpoint_deleted").wait(
         EndpointName="penguins", WaiterConfig=cloud.waiter
     )
-    sagemaker.delete_endpoint_config(EndpointConfigName="penguins")
+    for name in ("penguins", "penguins-twice"):
+        sagemaker.delete_endpoint_config(EndpointConfigName=name)
     sagemaker.delete_model(ModelName="penguins")
     assert sagemaker.list_endpoints()["Endpoints"] == sagemaker.list_models()["Models"] == []
+    assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
 
 
 def test_a_job_that_fails_says_what_to_mend(cloud, penguins_image):
@@ -117,3 +141,58 @@ def test_a_long_job_stops_and_keeps_its_model(cloud, penguins_image, penguins, u
     found = cloud.finish(job)
     assert found["TrainingJobStatus"] == "Stopped"
     assert len(cloud.get(found["ModelArtifacts"]["S3ModelArtifacts"])) > 100
+
+
+def test_every_waiter_of_what_is_served_has_a_test():
+    served = {xform_name(name) for name, asked in WAITERS.items() if asked in OPERATIONS}
+    assert served == {
+        "endpoint_deleted",
+        "endpoint_in_service",
+        "training_job_completed_or_stopped",
+    }
+
+
+@pytest.mark.parametrize("name", [n for n, asked in WAITERS.items() if asked not in OPERATIONS])
+def test_the_other_waiters_are_refused_at_once(cloud, name):
+    shape = cloud.sagemaker.meta.service_model.operation_model(WAITERS[name]).input_shape
+    members = dict.fromkeys(shape.required_members, "nothing")
+    with pytest.raises(WaiterError, match=f"does not implement SageMaker's {WAITERS[name]}"):
+        cloud.sagemaker.get_waiter(xform_name(name)).wait(**members)
+
+
+@pytest.mark.parametrize(
+    ("program", "status"),
+    [
+        ("pass", "Completed"),
+        ("time.sleep(60)", "Stopped"),
+    ],
+)
+def test_the_training_waiter_ends_with_the_job(cloud, toy, program, status):
+    job = cloud.start(toy, program)
+    if status == "Stopped":
+        cloud.sagemaker.stop_training_job(TrainingJobName=job)
+    waiter = cloud.sagemaker.get_waiter("training_job_completed_or_stopped")
+    waiter.wait(TrainingJobName=job, WaiterConfig=cloud.waiter)
+    found = cloud.sagemaker.describe_training_job(TrainingJobName=job)
+    assert found["TrainingJobStatus"] == status
+
+
+def test_the_training_waiter_tells_of_a_failure(cloud, toy):
+    job = cloud.start(toy, "sys.exit(3)")
+    waiter = cloud.sagemaker.get_waiter("training_job_completed_or_stopped")
+    with pytest.raises(WaiterError, match="terminal failure state") as caught:
+        waiter.wait(TrainingJobName=job, WaiterConfig=cloud.waiter)
+    assert caught.value.last_response["TrainingJobStatus"] == "Failed"
+
+
+def test_the_endpoint_waiter_tells_of_a_failure(cloud, toy):
+    cloud.create_endpoint(toy, Environment={"PATH": "/nowhere"})
+    waiter = cloud.sagemaker.get_waiter("endpoint_in_service")
+    with pytest.raises(WaiterError, match="terminal failure state") as caught:
+        waiter.wait(EndpointName="toy", WaiterConfig=cloud.waiter)
+    assert caught.value.last_response["EndpointStatus"] == "Failed"
+
+
+def test_the_waiter_for_a_deletion_knows_what_never_was(cloud):
+    waiter = cloud.sagemaker.get_waiter("endpoint_deleted")
+    waiter.wait(EndpointName="never", WaiterConfig=cloud.waiter)

@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import time
+from pathlib import Path
 
 import boto3
 import pytest
@@ -566,6 +567,14 @@ def test_a_program_cannot_change_its_image(image, ml):
     first = outcome(built, ml)
     assert "left" in first[1]
     assert outcome(built, ml) == first
+
+
+def test_a_temporary_folder_is_the_programs_own_and_goes_with_it(image, ml):
+    lines = ("import tempfile", "folder = pathlib.Path(tempfile.mkdtemp()).parent")
+    train = python(*lines, "print(folder, len(list(folder.iterdir())))")
+    seen = [outcome(image(train=train), ml)[1][0].rsplit(" ", 1) for _ in range(2)]
+    assert [count for _, count in seen] == ["1", "1"]
+    assert not any(Path(folder).exists() for folder, _ in seen)
 
 
 def test_an_image_that_cannot_be_told_a_port_gets_8080_alone(image, ml):

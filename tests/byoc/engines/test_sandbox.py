@@ -1,7 +1,9 @@
 """The private view of the file system that a program is started in."""
 
 import json
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,14 @@ import json, os
 print(json.dumps({"pid": os.getpid(), "uid": os.getuid(), "cwd": os.getcwd(),
                   "opt": sorted(os.listdir("/opt")), "ml": sorted(os.listdir("/opt/ml"))}))
 open("/opt/ml/written", "w").close()
+"""
+
+WRITE_IN_ETC = """\
+before = open("/etc/passwd").read()
+open("/etc/byoc-test", "w").close()
+with open("/etc/passwd", "a") as file:
+    file.write("written\\n")
+assert open("/etc/passwd").read() == before + "written\\n"
 """
 
 
@@ -42,6 +52,19 @@ def test_the_job_lies_at_opt_ml_and_can_be_written(seen, tmp_path):
 
 def test_the_working_directory_is_the_images(seen):
     assert seen["cwd"] == "/opt/program"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the kernel may have no overlays for this user")
+def test_what_is_written_in_etc_stays_inside(tmp_path):
+    ml, scratch = tmp_path / "ml", tmp_path / "scratch"
+    ml.mkdir()
+    scratch.mkdir()
+    before = Path("/etc/passwd").read_bytes()
+    argv = sandbox.command(["python3", "-c", WRITE_IN_ETC], {"/opt/ml": ml}, "/", scratch)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert not Path("/etc/byoc-test").exists()
+    assert Path("/etc/passwd").read_bytes() == before
 
 
 def test_nothing_of_it_is_seen_outside(seen, tmp_path):
