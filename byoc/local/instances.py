@@ -22,6 +22,7 @@ from byoc.local.service import Context
 from byoc.optml import OptML
 
 STOP_GRACE = 30.0  # seconds from SIGTERM to SIGKILL
+UNSERVED_GRACE = 1.0  # the same for a container that was not yet in service: nobody waits for it
 STARTUP = 480.0  # seconds until the first good /ping, unless the variant says otherwise
 DOWNLOAD = 3600.0  # seconds to download and extract the model, unless the variant says otherwise
 GB = 1024**3
@@ -124,20 +125,21 @@ class Instance:
     def _run(self) -> None:
         first = True
         while not self._stopped.is_set():
-            pause = PAUSES[0]
+            pause, grace = PAUSES[0], UNSERVED_GRACE
             machine = _Machine(self.context, self.recipe, self._folder, self._stopped, self._wake)
             try:
                 self.replica = machine.bring_up()
                 if first:
                     self._settled(self)
-                first = False
+                first, grace = False, STOP_GRACE
                 self._watch(self.replica)
             except InstanceError as error:
                 self.failure, pause = f"{error}", PAUSES[1]
             except Exception as error:  # a fault of ours must not leave the endpoint Creating
                 self.failure, pause = f"InternalServerError: {error!r}", PAUSES[1]
             self._retire()
-            machine.end(self._grace if self._stopped.is_set() else self._patience)
+            wanted = self._grace if self._stopped.is_set() else self._patience
+            machine.end(min(grace, wanted))
             if first:
                 break
             self._stopped.wait(pause)
