@@ -1,5 +1,6 @@
 """Find everything that carries the project's tag, delete it in the right order, prove it."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from byoc.find import tagged
 
 TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"  # one group for all jobs of the account
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
+IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,21 @@ def _sagemaker(operation: str, kind: str, member: str = "") -> Callable[[Connect
 
 
 def _delete_endpoint(item: Item) -> None:
-    sagemaker = boto3.client("sagemaker")
-    sagemaker.delete_endpoint(EndpointName=item.name)
+    delete_endpoint(boto3.client("sagemaker"), item.name)
+
+
+def delete_endpoint(sagemaker: Any, name: str) -> None:
+    """Delete an endpoint and wait until it is gone; one in progress first comes to its end."""
+    wanted = {"EndpointName": name}
+    try:
+        while sagemaker.describe_endpoint(**wanted)["EndpointStatus"] in IN_PROGRESS:
+            time.sleep(0.5)
+        sagemaker.delete_endpoint(**wanted)
+    except ClientError as error:
+        if "Could not find" not in str(error):
+            raise
     waiter = sagemaker.get_waiter("endpoint_deleted")
-    waiter.wait(EndpointName=item.name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
+    waiter.wait(**wanted, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
 
 
 def _delete_endpoint_config(item: Item) -> None:

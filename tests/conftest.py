@@ -346,6 +346,17 @@ class Cloud:
             ],
         )
 
+    def settled(self, name: str = "toy") -> str:
+        """The endpoint's status once it is not being changed any more; "" when it is gone."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            rows = self.sagemaker.list_endpoints(NameContains=name)["Endpoints"]
+            status = next((r["EndpointStatus"] for r in rows if r["EndpointName"] == name), "")
+            if status not in ("Creating", "Updating", "Deleting"):
+                return status
+            assert time.monotonic() < deadline, rows
+            time.sleep(0.02)
+
     def deployed(self, name: str = "toy") -> dict[str, Any]:
         """DescribeEndpoint once the endpoint is no longer being created."""
         deadline = time.monotonic() + PATIENCE
@@ -362,7 +373,8 @@ class Cloud:
         return runtime.invoke_endpoint(EndpointName=name, Body=body, **members)
 
     def delete_endpoint(self, name: str = "toy") -> None:
-        """Delete an endpoint and wait until it is gone."""
+        """Delete an endpoint, once it is settled, and wait until it is gone."""
+        self.settled(name)
         self.sagemaker.delete_endpoint(EndpointName=name)
         waiter = self.sagemaker.get_waiter("endpoint_deleted")
         waiter.wait(EndpointName=name, WaiterConfig=WAITER)
@@ -389,7 +401,8 @@ def open_cloud(environment: None, clients: boto3.Session) -> Iterator[Callable[.
         return
     for cloud in opened:
         for row in cloud.sagemaker.list_endpoints()["Endpoints"]:
-            cloud.sagemaker.delete_endpoint(EndpointName=row["EndpointName"])
+            if cloud.settled(row["EndpointName"]):
+                cloud.sagemaker.delete_endpoint(EndpointName=row["EndpointName"])
         for row in cloud.sagemaker.list_training_jobs(StatusEquals="InProgress")[
             "TrainingJobSummaries"
         ]:

@@ -103,11 +103,11 @@ def update_endpoint_weights_and_capacities(
 
 @operation
 def delete_endpoint(context: Context, request: dict[str, Any]) -> None:
-    """Also while it is being created or updated, where AWS refuses until that has ended."""
+    """Refused while the endpoint is in progress, as users of AWS report: aws/amazon-sagemaker-
+    examples#3432."""
     with context.platform.state.lock:
         endpoint = hosting.find(context, ENDPOINT, request["EndpointName"])
-        if endpoint.data["EndpointStatus"] == "Deleting":
-            return
+        _settled(endpoint)
         endpoint.data |= {"EndpointStatus": "Deleting", "LastModifiedTime": now()}
 
     def delete() -> None:
@@ -190,14 +190,19 @@ def _pending(config: str, plans: list[Plan]) -> dict[str, Any]:
 
 
 def _changeable(context: Context, name: str) -> Resource:
-    """The endpoint, if it can be updated now. Source of the words: errors that AWS's users quote;
-    that a failed endpoint can only be deleted: API Reference, DescribeEndpoint."""
+    """The endpoint, if it can be updated now. Source: API Reference, DescribeEndpoint: a failed
+    endpoint can only be deleted."""
     endpoint = hosting.find(context, ENDPOINT, name)
-    if endpoint.data["EndpointStatus"] in IN_PROGRESS:
-        raise validation(f'Cannot update in-progress endpoint "{endpoint.arn}".')
+    _settled(endpoint)
     if endpoint.data["EndpointStatus"] == "Failed":
         raise validation(f'Cannot update failed endpoint "{endpoint.arn}": it can only be deleted.')
     return endpoint
+
+
+def _settled(endpoint: Resource) -> None:
+    """Raise ValidationException, in the words that AWS's users quote, while it is in progress."""
+    if endpoint.data["EndpointStatus"] in IN_PROGRESS:
+        raise validation(f'Cannot update in-progress endpoint "{endpoint.arn}".')
 
 
 def _updating(endpoint: Resource) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
+from byoc.cleanup import delete_endpoint
 from byoc.connect import in_the_way
 from byoc.local import LocalAWS
 
@@ -33,7 +34,7 @@ def local_aws(local_aws_server: LocalAWS, monkeypatch: pytest.MonkeyPatch) -> It
     sagemaker = aws.client("sagemaker")
     for page in sagemaker.get_paginator("list_endpoints").paginate():
         for endpoint in page["Endpoints"]:
-            sagemaker.delete_endpoint(EndpointName=endpoint["EndpointName"])
+            delete_endpoint(sagemaker, endpoint["EndpointName"])
     running = sagemaker.get_paginator("list_training_jobs").paginate(StatusEquals="InProgress")
     for page in running:
         for job in page["TrainingJobSummaries"]:

@@ -61,4 +61,5 @@ def watchful(
 
 def _delete_endpoints(cloud: Any) -> None:
     for row in cloud.sagemaker.list_endpoints()["Endpoints"]:
-        cloud.delete_endpoint(row["EndpointName"])
+        if cloud.settled(row["EndpointName"]):
+            cloud.delete_endpoint(row["EndpointName"])

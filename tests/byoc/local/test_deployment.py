@@ -433,23 +433,28 @@ def test_a_program_that_ends_while_starting_is_started_again(cloud, toy, until, 
     assert counter.read_text() == "xxx"
 
 
-@pytest.mark.parametrize("stage", ["at once", "started", "in service"])
-def test_deleting_at_every_stage_leaves_nothing(cloud, toy, alive, until, stage):
-    mark = f"mark-{cloud.account}"
-    model(cloud, toy, "a", MARK=mark, PING="200" if stage == "in service" else "503")
+@pytest.mark.parametrize("stage", ["at once", "started"])
+def test_deleting_while_it_is_created_is_refused_and_then_leaves_nothing(
+    impatient, toy_tag, alive, until, stage
+):
+    cloud, mark = impatient, f"mark-{impatient.account}"
+    model(cloud, cloud.push(toy_tag), "a", MARK=mark, PING="503")
     cloud.sagemaker.create_endpoint(EndpointName="toy", EndpointConfigName="a")
     if stage == "started":
         until(lambda: alive(mark))
-    if stage == "in service":
-        cloud.deployed()
+    with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+        cloud.sagemaker.delete_endpoint(EndpointName="toy")
     cloud.delete_endpoint()
     assert not alive(mark)
     assert cloud.sagemaker.list_endpoints()["Endpoints"] == []
 
 
 @pytest.mark.parametrize("change", ["update", "scale"])
-def test_deleting_while_it_is_changed_leaves_nothing(cloud, toy, alive, until, change):
-    mark = f"mark-{cloud.account}"
+def test_deleting_while_it_is_changed_is_refused_and_then_leaves_nothing(
+    impatient, toy_tag, alive, until, change
+):
+    cloud, mark = impatient, f"mark-{impatient.account}"
+    toy = cloud.push(toy_tag)
     serve(cloud, toy, "a", MARK=mark)
     model(cloud, toy, "b", MARK=f"new-{mark}", PING="503")
     if change == "update":
@@ -460,8 +465,17 @@ def test_deleting_while_it_is_changed_leaves_nothing(cloud, toy, alive, until, c
             EndpointName="toy",
             DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": 3}],
         )
+    with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+        cloud.sagemaker.delete_endpoint(EndpointName="toy")
     cloud.delete_endpoint()
     assert not alive(mark)
+
+
+def test_deleting_twice_is_refused_while_it_goes(cloud, toy):
+    serve(cloud, toy, "a", program="signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    cloud.sagemaker.delete_endpoint(EndpointName="toy")
+    with pytest.raises(ClientError, match=r"in-progress|Could not find"):
+        cloud.sagemaker.delete_endpoint(EndpointName="toy")
 
 
 def test_an_endpoint_leaves_no_folder_port_or_thread(watchful, watchful_server, toy_tag, until):
