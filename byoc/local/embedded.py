@@ -84,6 +84,12 @@ class LocalAWS:
         assert self._folder is not None, "it does not run"
         return self._folder / "work"
 
+    @property
+    def log(self) -> str:
+        """What the server has written: the traces of its own faults."""
+        assert self._folder is not None, "it does not run"
+        return (self._folder / "log").read_text()
+
     def client(self, service: str) -> Any:
         """A boto3 client of this account and region."""
         return self._session().client(service, endpoint_url=self.url)

@@ -59,6 +59,8 @@ def refuse_what_it_ignores(service: str | None, request: Request) -> None:
         for setting in IGNORED_BY_S3:
             if setting in request.args:
                 raise not_implemented(f"s3: {request.method} with ?{setting}")
+        if request.method == "PUT" and request.mimetype == "application/x-www-form-urlencoded":
+            raise not_implemented("s3: PUT of this Content-Type, whose body moto would lose")
 
 
 def account_of(access_key: str) -> str:

@@ -31,7 +31,10 @@ def get_resources(context: Context, request: dict[str, Any]) -> dict[str, Any]:
         raise _invalid("ResourceARNList cannot be combined with other filters.")
     if not 1 <= request.get("ResourcesPerPage", PAGE) <= 100:
         raise _invalid("ResourcesPerPage must be between 1 and 100.")
-    matches = make_tag_matcher(request.get("TagFilters"))
+    filters = request.get("TagFilters", [])
+    if not all("Key" in tag for tag in filters):
+        raise _invalid("A tag filter needs a Key.")
+    matches = make_tag_matcher(filters)
     rows = [
         {
             "ResourceARN": found.arn,

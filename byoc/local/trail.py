@@ -299,7 +299,8 @@ def _request(record: Record) -> tuple[str, OperationModel | None, dict[str, Any]
     except Exception:  # neither we nor moto know the service, or the request is broken
         return _named(record, request), None, {}
     shape = model.input_shape
-    return model.name, model, _spelt(shape, parsed) if shape is not None else {}
+    spelt = _spelt(shape, parsed) if shape is not None and isinstance(parsed, dict) else {}
+    return model.name, model, spelt
 
 
 def _named(record: Record, request: Request) -> str:
@@ -325,20 +326,23 @@ def _answer(record: Record, model: OperationModel | None) -> dict[str, Any]:
 
 
 def _spelt(shape: Shape, value: Any) -> Any:
-    """Members begin with a small letter, the keys of maps are the user's own, secrets hidden."""
+    """Members begin with a small letter, the keys of maps are the user's own, secrets hidden.
+
+    A request that was refused may hold anything in any place.
+    """
     if shape.metadata.get("sensitive"):
         return "HIDDEN_DUE_TO_SECURITY_REASONS"
-    if isinstance(shape, StructureShape):
+    if isinstance(shape, StructureShape) and isinstance(value, dict):
         return {
             name[0].lower() + name[1:]: _spelt(member, value[name])
             for name, member in shape.members.items()
             if value.get(name) is not None
         }
-    if isinstance(shape, MapShape):
+    if isinstance(shape, MapShape) and isinstance(value, dict):
         return {key: _spelt(shape.value, member) for key, member in value.items()}
-    if isinstance(shape, ListShape):
+    if isinstance(shape, ListShape) and isinstance(value, list):
         return [_spelt(shape.member, member) for member in value]
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 RESOURCE = re.compile(r"(?P<kind>[a-z]\w*?)(Name|Arn|ARN)")

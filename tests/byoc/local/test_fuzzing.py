@@ -1,9 +1,11 @@
 """Requests made at random from the service model: each gets an answer of AWS's, nothing leaks."""
 
+import copy
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psutil
@@ -14,10 +16,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from byoc import engines
-from byoc.local import LocalAWS, Options, protocol
+from byoc.cleanup import delete_endpoint
+from byoc.local import LocalAWS, Options, protocol, quotas, tagging
 from byoc.local.service import OPERATIONS
 
 REQUESTS = 2000
+INVOCATIONS = 300
+SERVING = "serving"  # model, configuration and endpoint that no random request names
+SERVED = [
+    *(("sagemaker", name) for name in sorted(OPERATIONS) for _ in range(2)),
+    *(("service-quotas", name) for name in sorted(quotas.OPERATIONS)),
+    *(("resourcegroupstaggingapi", name) for name in sorted(tagging.OPERATIONS)),
+    ("cloudtrail", "LookupEvents"),
+]
 
 TEXT = st.text(max_size=12)
 JUNK = st.one_of(
@@ -37,29 +48,37 @@ DEPTH = 7  # structures within structures
 class Requests:
     """Requests for the operations of a service; `known` gives values that name what exists.
 
-    `known` maps a member's name to the values from which most requests take it.
+    `known` maps a member's name to the values from which requests take it, `sound` an operation's
+    name to members with which it does something.
     """
 
-    def __init__(self, known: Mapping[str, list[Any]]) -> None:
-        self._known = known
+    def __init__(self, known: Mapping[str, list[Any]], sound: Mapping[str, dict[str, Any]]) -> None:
+        self._known, self._sound = known, sound
 
     def valid(self, operation: OperationModel) -> st.SearchStrategy[dict[str, Any]]:
         """Requests that keep every rule of the model."""
-        return self._of(operation.input_shape, "", DEPTH)
+        valid = self._of(operation.input_shape, "", DEPTH)
+        if operation.name not in self._sound:
+            return valid
+        sound = self._sound[operation.name]
+        names = ("ModelName", "EndpointConfigName", "EndpointName", "TrainingJobName")
+        alone = valid.map(lambda request: {n: request[n] for n in names if n in request} | sound)
+        return st.one_of(valid, valid.map(lambda request: request | sound), alone)
 
     def nearly_valid(self, operation: OperationModel) -> st.SearchStrategy[Any]:
         """Valid requests of which one place was spoilt."""
         return st.builds(_spoil, self.valid(operation), st.randoms(use_true_random=False), JUNK)
 
     def bodies(self, operation: OperationModel) -> st.SearchStrategy[bytes]:
-        """What is sent: valid requests, nearly valid ones, and garbage."""
-        as_json = st.one_of(
-            self.valid(operation),
-            self.nearly_valid(operation),
-            st.dictionaries(TEXT, JUNK, max_size=3),
-            JUNK,
+        """What is sent: for the most part valid requests, then nearly valid ones, and garbage."""
+        valid = self.valid(operation).map(_encode)
+        nearly = self.nearly_valid(operation).map(_encode)
+        garbage = st.one_of(
+            st.dictionaries(TEXT, JUNK, max_size=3).map(_encode),
+            JUNK.map(_encode),
+            st.binary(max_size=40),
         )
-        return st.one_of(as_json.map(_encode), as_json.map(_encode), st.binary(max_size=40))
+        return st.sampled_from([valid] * 6 + [nearly] * 3 + [garbage]).flatmap(lambda kind: kind)
 
     def _of(self, shape: Shape | None, name: str, depth: int) -> st.SearchStrategy[Any]:
         if name in self._known:
@@ -97,8 +116,8 @@ class Requests:
         optional = [name for name in shape.members if name not in required]
         if depth <= 0 or not optional:
             return st.fixed_dictionaries(required)
-        # of many optional members a few: else every request were refused for one of them
-        chosen = st.lists(st.sampled_from(optional), max_size=2, unique=True)
+        # of many optional members few: else every request were refused for one of them
+        chosen = st.lists(st.sampled_from(optional), max_size=1 if depth < DEPTH else 2)
         return chosen.flatmap(
             lambda names: st.fixed_dictionaries(
                 {**required, **{n: self._of(shape.members[n], n, depth - 1) for n in names}}
@@ -124,6 +143,7 @@ def _strings(shape: Any) -> st.SearchStrategy[str]:
 
 def _spoil(request: dict[str, Any], random: Any, junk: Any) -> Any:
     """The request with one of its members removed, replaced by junk, or added."""
+    request = copy.deepcopy(request)
     places = list(_places(request))
     if not places:
         return {"Unknown": junk}
@@ -168,8 +188,8 @@ def aws() -> Iterator[LocalAWS]:
 
 
 @pytest.fixture(scope="module")
-def known(aws: LocalAWS, toy_tag: str) -> dict[str, list[Any]]:
-    """Values of members that name what exists, beside some that name nothing."""
+def requests(aws: LocalAWS, toy_tag: str) -> Requests:
+    """Requests that name what exists, beside some that name nothing."""
     ecr = aws.client("ecr")
     repository = ecr.create_repository(repositoryName="toy")["repository"]["repositoryUri"]
     image = engines.engine().push(toy_tag, repository, ecr)
@@ -177,17 +197,36 @@ def known(aws: LocalAWS, toy_tag: str) -> dict[str, list[Any]]:
     role = iam.create_role(RoleName="any", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]
     aws.client("s3").create_bucket(Bucket="bucket")
     aws.client("s3").put_object(Bucket="bucket", Key="rows/1.csv", Body=b"1")
+    variant: dict[str, Any] = {"VariantName": "v", "ModelName": "a", "InstanceType": "ml.m5.large"}
+    variant["InitialInstanceCount"] = 1
+    sound: dict[str, dict[str, Any]] = {
+        "CreateModel": {"PrimaryContainer": {"Image": image}},
+        "CreateEndpointConfig": {"ProductionVariants": [variant]},
+        "CreateTrainingJob": {
+            "RoleArn": role["Arn"],
+            "AlgorithmSpecification": {"TrainingImage": image, "TrainingInputMode": "File"},
+            "OutputDataConfig": {"S3OutputPath": "s3://bucket/out"},
+            "ResourceConfig": {
+                "InstanceType": "ml.m5.large",
+                "InstanceCount": 1,
+                "VolumeSizeInGB": 1,
+            },
+            "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        },
+        "UpdateEndpoint": {"EndpointConfigName": "a"},
+        "UpdateEndpointWeightsAndCapacities": {
+            "DesiredWeightsAndCapacities": [{"VariantName": "v", "DesiredInstanceCount": 2}]
+        },
+    }
     sagemaker = aws.client("sagemaker")
-    sagemaker.create_model(
-        ModelName="a", PrimaryContainer={"Image": image}, ExecutionRoleArn=role["Arn"]
-    )
-    variant = {"VariantName": "v", "ModelName": "a", "InstanceType": "ml.m5.large"}
-    sagemaker.create_endpoint_config(
-        EndpointConfigName="a", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
-    )
+    for name in ("a", SERVING):
+        sagemaker.create_model(ModelName=name, ExecutionRoleArn=role["Arn"], **sound["CreateModel"])
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=name, ProductionVariants=[{**variant, "ModelName": name}]
+        )
     arns = [f"arn:aws:sagemaker:us-east-1:{aws.account_id}:{kind}" for kind in KINDS]
-    names = ["a", "b", "c", "A", "no-such-thing"]
-    return {
+    names = ["a", "a", "b", "A", "no-such-thing"]
+    known: dict[str, list[Any]] = {
         "TrainingImage": [image, image, image, f"{repository}:absent"],
         "Image": [image, image, image, "busybox"],
         "RoleArn": [role["Arn"]],
@@ -209,7 +248,10 @@ def known(aws: LocalAWS, toy_tag: str) -> dict[str, list[Any]]:
         "ContainerEntrypoint": [["true"], ["sleep", "60"], ["/no/such/program"]],
         "MaxRuntimeInSeconds": [1, 3600],
         "NextToken": ["1", "x"],
+        "ServiceCode": ["sagemaker"],
+        "QuotaCode": [quotas.code_of("ml.m5.large for endpoint usage"), "L-00000000"],
     }
+    return Requests(known, sound)
 
 
 KINDS = ("model/a", "endpoint/a", "endpoint-config/a", "training-job/a", "model/no-such-thing")
@@ -227,24 +269,25 @@ def usage(aws: LocalAWS) -> dict[str, int]:
     }
 
 
-def end_all(aws: LocalAWS) -> None:
+def end_all(aws: LocalAWS, until: Callable[..., Any]) -> None:
     """Delete every endpoint and stop every job."""
     sagemaker = aws.client("sagemaker")
     for endpoint in sagemaker.list_endpoints()["Endpoints"]:
-        sagemaker.delete_endpoint(EndpointName=endpoint["EndpointName"])
+        delete_endpoint(sagemaker, endpoint["EndpointName"])
     for job in sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]:
         sagemaker.stop_training_job(TrainingJobName=job["TrainingJobName"])
+    ended = ("Completed", "Failed", "Stopped")
+    until(
+        lambda: all(
+            job["TrainingJobStatus"] in ended
+            for job in sagemaker.list_training_jobs()["TrainingJobSummaries"]
+        )
+    )
 
 
-def test_no_request_breaks_it(aws, known, until):
+def test_no_request_breaks_it(aws, requests, until):
     http = urllib3.PoolManager(timeout=60.0, retries=False)
-    requests, service = Requests(known), protocol.service()
-    headers = {
-        "Content-Type": "application/x-amz-json-1.1",
-        "Authorization": "AWS4-HMAC-SHA256 "
-        f"Credential={aws.account_id}/20261122/us-east-1/sagemaker/aws4_request",
-    }
-    answered: dict[int, int] = {}
+    answered: Counter[tuple[str, int]] = Counter()
 
     @settings(
         max_examples=REQUESTS,
@@ -254,28 +297,90 @@ def test_no_request_breaks_it(aws, known, until):
         database=None,
     )
     @given(
-        st.sampled_from(sorted(OPERATIONS)).flatmap(
-            lambda name: st.tuples(st.just(name), requests.bodies(service.operation_model(name)))
+        st.sampled_from(SERVED).flatmap(
+            lambda served: st.tuples(st.just(served), requests.bodies(model(*served)))
         )
     )
     def send(sent):
-        name, body = sent
-        target = {"X-Amz-Target": f"SageMaker.{name}"}
-        answer = http.request("POST", aws.url, body=body, headers={**headers, **target})
-        answered[answer.status] = answered.get(answer.status, 0) + 1
+        (service, name), body = sent
+        headers = {
+            "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": f"{protocol.service(service).metadata['targetPrefix']}.{name}",
+            "Authorization": "AWS4-HMAC-SHA256 "
+            f"Credential={aws.account_id}/20261122/us-east-1/{service}/aws4_request",
+        }
+        answer = http.request("POST", aws.url, body=body, headers=headers)
+        answered[name, answer.status] += 1
         if answer.status == 501:  # what the local AWS does not do
             assert answer.json()["__type"] == "NotImplementedException"
         else:
-            assert answer.status in (200, 400), (name, body, answer.status, answer.data)
+            assert answer.status in (200, 400), (name, body, aws.log[-3000:])
         if answer.status == 400:
             assert answer.json()["message"]
 
-    end_all(aws)
+    end_all(aws, until)
     before = usage(aws)
     send()
-    print(answered)
-    assert answered[200] > REQUESTS / 10  # not all was refused at the door
-    until(lambda: end_all(aws) or not grown(before, usage(aws)), "nothing leaked")
+    never = {name for _, name in SERVED if not answered[name, 200]}
+    assert never <= BY_CHANCE, answered
+    end_all(aws, until)
+    until(lambda: not grown(before, usage(aws)), "nothing leaked")
+
+
+def test_no_invocation_breaks_it(aws, requests, until):
+    """Headers and bodies at random for an endpoint that answers what it saw."""
+    sagemaker = aws.client("sagemaker")
+    sagemaker.create_endpoint(EndpointName=SERVING, EndpointConfigName=SERVING)
+    sagemaker.get_waiter("endpoint_in_service").wait(
+        EndpointName=SERVING, WaiterConfig={"Delay": 0.05, "MaxAttempts": 2400}
+    )
+    http = urllib3.PoolManager(timeout=60.0, retries=False)
+    members = protocol.service("sagemaker-runtime").shape_for("InvokeEndpointInput").members
+    names = [m.serialization["name"] for m in members.values() if "name" in m.serialization]
+    names = [name for name in names if name.lower().startswith(("x-amzn", "content", "accept"))]
+    visible = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=1100)
+    before = usage(aws)
+
+    @settings(
+        max_examples=INVOCATIONS,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+        database=None,
+    )
+    @given(
+        st.sampled_from(["invocations", "invocations-response-stream", "async-invocations"]),
+        st.sampled_from([SERVING] * 3 + ["absent", "%00", "a" * 200]),
+        st.dictionaries(st.sampled_from(names), visible, max_size=2),
+        st.binary(max_size=200),
+    )
+    def send(path, endpoint, headers, body):
+        url = f"{aws.url}/endpoints/{endpoint}/{path}"
+        answer = http.request("POST", url, body=body, headers=headers)
+        assert answer.status in (200, 400, 424, 501), (answer.status, answer.data)
+        if answer.status >= 400:
+            assert answer.headers["x-amzn-ErrorType"]
+
+    send()
+    until(lambda: not grown(before, usage(aws)), "nothing leaked")
+
+
+# Whether these find something they can act on depends on how far a job or an endpoint has come.
+BY_CHANCE = {
+    "CreateEndpoint",
+    "DeleteEndpoint",
+    "DeleteTrainingJob",
+    "DescribeEndpoint",
+    "DescribeTrainingJob",
+    "GetRequestedServiceQuotaChange",  # knows only ids that it gave
+    "StopTrainingJob",
+    "UpdateEndpoint",
+    "UpdateEndpointWeightsAndCapacities",
+}
+
+
+def model(service: str, name: str) -> OperationModel:
+    return protocol.service(service).operation_model(name)
 
 
 def grown(before: dict[str, int], after: dict[str, int]) -> list[str]:
