@@ -397,9 +397,10 @@ def open_cloud(environment: None, clients: boto3.Session) -> Iterator[Callable[.
         return opened[-1]
 
     yield open_account
-    if daemon.status() is None:
-        return
-    for cloud in opened:
+    running = daemon.status()
+    for cloud in opened if running is not None else []:
+        if cloud.url != running.url:
+            continue  # that one was stopped by its test
         for row in cloud.sagemaker.list_endpoints()["Endpoints"]:
             if cloud.settled(row["EndpointName"]):
                 cloud.sagemaker.delete_endpoint(EndpointName=row["EndpointName"])

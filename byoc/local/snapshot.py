@@ -4,6 +4,7 @@ Resources are saved without what carries them out; `RESUME` has a function for e
 be carried on. moto's backends are saved whole: they are Python objects in memory.
 """
 
+import copy
 import importlib
 import io
 import logging
@@ -32,7 +33,7 @@ def resources(platform: Platform) -> list[tuple[str, str, str, Resource]]:
     """Every resource as it is now, apart from what carries it out."""
     with platform.state.lock:
         return [
-            (account, region, kind, Resource(r.name, r.arn, dict(r.data), dict(r.tags)))
+            (account, region, kind, Resource(r.name, r.arn, copy.deepcopy(r.data), dict(r.tags)))
             for account, region, kind, r in platform.state.everything()
         ]
 

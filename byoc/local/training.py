@@ -10,6 +10,7 @@ from byoc.local import channels, images, metrics, progress, quotas
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.references import check_key, check_vpc
 from byoc.local.service import Context, operation
+from byoc.local.snapshot import RESUME
 from byoc.local.state import Resource, now, page, tags_of, taken
 from byoc.local.trainer import TrainingRun
 
@@ -161,6 +162,9 @@ def resume(context: Context, resource: Resource) -> None:
     with context.platform.state.lock:
         if resource.data["TrainingJobStatus"] in ("InProgress", "Stopping"):
             progress.fail(resource.data, INTERRUPTED)
+
+
+RESUME["training-job"] = resume
 
 
 def _find(context: Context, request: dict[str, Any]) -> Resource:

@@ -1,5 +1,6 @@
 """The one local AWS of a user: started, found again and stopped, with all that it runs."""
 
+import json
 import os
 import signal
 import socket
@@ -69,49 +70,148 @@ def sleeps(process):
         return False
 
 
-@pytest.mark.parametrize("when", ["all run", "still starting"])
-def test_down_ends_jobs_and_endpoints(
-    when, own_home, account, write, tmp_path, alive, until, make_role
-):
-    busy = "#!/bin/sh\necho ready\nwhile true; do /bin/sleep 600; done\n"
+@pytest.fixture
+def busy(own_home, account, write, tmp_path, make_role):
+    """A job and an endpoint of two instances that only an end by force ends, being started.
+
+    A function that starts them and returns the text by which their processes are known.
+    """
+    program = "#!/bin/sh\necho ready\nwhile true; do /bin/sleep 600; done\n"
     folder = write(
         tmp_path / "image",
         Dockerfile="FROM x\nCOPY train serve /opt/program/\nENV PATH=/opt/program:$PATH\n"
         "LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true\n",
-        train=busy,
-        serve=busy,
+        train=program,
+        serve=program,
     )
-    aws = connect("local", account)
-    make_role(boto3.client("iam"), aws.role.rpartition("/")[2])
-    engines.engine().build(folder, "busy:1")
-    repository = boto3.client("ecr").create_repository(repositoryName="busy")["repository"]
-    image = engines.engine().push("busy:1", repository["repositoryUri"])
-    sagemaker, mark = boto3.client("sagemaker"), {"MARK": f"mark-{account}"}
-    sagemaker.create_training_job(
-        TrainingJobName="busy",
-        AlgorithmSpecification={"TrainingImage": image, "TrainingInputMode": "File"},
-        RoleArn=aws.role,
-        OutputDataConfig={"S3OutputPath": f"s3://{aws.bucket}/out"},
-        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
-        StoppingCondition={},
-        Environment=mark,
-    )
-    sagemaker.create_model(
-        ModelName="busy",
-        PrimaryContainer={"Image": image, "Environment": mark},
-        ExecutionRoleArn=aws.role,
-    )
-    variant = {"VariantName": "v", "ModelName": "busy", "InstanceType": "ml.m5.large"}
-    sagemaker.create_endpoint_config(
-        EndpointConfigName="busy", ProductionVariants=[{**variant, "InitialInstanceCount": 2}]
-    )
-    sagemaker.create_endpoint(EndpointName="busy", EndpointConfigName="busy")
-    if when == "all run":
-        until(lambda: sum(map(sleeps, alive(mark["MARK"]))) >= 3)
+
+    def start():
+        aws = connect("local", account)
+        make_role(boto3.client("iam"), aws.role.rpartition("/")[2])
+        boto3.client("s3").create_bucket(Bucket=aws.bucket)
+        engines.engine().build(folder, "busy:1")
+        repository = boto3.client("ecr").create_repository(repositoryName="busy")["repository"]
+        image = engines.engine().push("busy:1", repository["repositoryUri"])
+        sagemaker, mark = boto3.client("sagemaker"), {"MARK": f"mark-{account}"}
+        sagemaker.create_training_job(
+            TrainingJobName="busy",
+            AlgorithmSpecification={"TrainingImage": image, "TrainingInputMode": "File"},
+            RoleArn=aws.role,
+            OutputDataConfig={"S3OutputPath": f"s3://{aws.bucket}/out"},
+            ResourceConfig={
+                "InstanceType": "ml.m5.large",
+                "InstanceCount": 1,
+                "VolumeSizeInGB": 1,
+            },
+            StoppingCondition={},
+            Environment=mark,
+        )
+        sagemaker.create_model(
+            ModelName="busy",
+            PrimaryContainer={"Image": image, "Environment": mark},
+            ExecutionRoleArn=aws.role,
+        )
+        variant = {"VariantName": "v", "ModelName": "busy", "InstanceType": "ml.m5.large"}
+        sagemaker.create_endpoint_config(
+            EndpointConfigName="busy", ProductionVariants=[{**variant, "InitialInstanceCount": 2}]
+        )
+        sagemaker.create_endpoint(EndpointName="busy", EndpointConfigName="busy")
+        return mark["MARK"]
+
+    return start
+
+
+STAGES = pytest.mark.parametrize("processes", [0, 1, 3], ids=["at once", "one runs", "all run"])
+
+
+@STAGES
+def test_down_ends_jobs_and_endpoints(processes, busy, own_home, alive, until):
+    mark = busy()
+    until(lambda: sum(map(sleeps, alive(mark))) >= processes)
     assert daemon.down()
-    until(lambda: not alive(mark["MARK"]))
+    until(lambda: not alive(mark))
     until(lambda: not alive(str(own_home)))
     assert not (own_home / "local-aws").exists()
+
+
+@STAGES
+def test_after_a_kill_the_next_up_leaves_nothing_of_it(processes, busy, own_home, alive, until):
+    mark = busy()
+    until(lambda: sum(map(sleeps, alive(mark))) >= processes)
+    first = daemon.status()
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: daemon.status() is None)
+    daemon.up()
+    until(lambda: not alive(mark))
+    assert list((own_home / "local-aws").iterdir()) == []
+    assert (
+        boto3.client("sagemaker", endpoint_url=daemon.status().url).list_endpoints()["Endpoints"]
+        == []
+    )
+
+
+def test_a_port_of_a_killed_one_is_free_again(own_home, until):
+    first = daemon.up()
+    port = int(first.url.rpartition(":")[2])
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: daemon.status() is None)
+    assert daemon.up(port).url == first.url
+
+
+def test_what_is_kept_is_there_again(own_home, open_cloud, account, toy_folder, until):
+    def cloud():
+        return open_cloud(account)
+
+    before = cloud()
+    engines.engine().build(toy_folder, "toy:1")
+    toy = before.push("toy:1")
+    trained = before.train(toy)
+    running = before.start(toy, "time.sleep(600)")
+    data = trained["ModelArtifacts"]["S3ModelArtifacts"]
+    before.create_endpoint(toy, ModelDataUrl=data)
+    before.deployed()
+    before.sagemaker.add_tags(
+        ResourceArn=before.sagemaker.describe_endpoint(EndpointName="toy")["EndpointArn"],
+        Tags=[{"Key": "team", "Value": "penguins"}],
+    )
+    before.client("kms").create_key()
+    before.client("sqs").create_queue(QueueName="queue")
+    described = before.sagemaker.describe_training_job(TrainingJobName=trained["TrainingJobName"])
+    assert daemon.down(keep=True)
+    assert daemon.status() is None
+
+    after = cloud()
+    again = after.sagemaker.describe_training_job(TrainingJobName=trained["TrainingJobName"])
+    for answer in (described, again):
+        del answer["ResponseMetadata"]
+    assert again == described
+    lost = after.sagemaker.describe_training_job(TrainingJobName=running)
+    assert (lost["TrainingJobStatus"], lost["FailureReason"]) == (
+        "Failed",
+        "InternalServerError: the local AWS was stopped while the job ran.",
+    )
+    found = after.deployed()
+    assert found["EndpointStatus"] == "InService", found
+    assert json.loads(after.invoke("hello")["Body"].read())["model"] == {
+        "model/model.txt": "a model"
+    }
+    assert after.sagemaker.list_tags(ResourceArn=found["EndpointArn"])["Tags"] == [
+        {"Key": "team", "Value": "penguins"}
+    ]
+    assert len(after.client("kms").list_keys()["Keys"]) == 1
+    assert len(after.client("sqs").list_queues()["QueueUrls"]) == 1
+    assert after.train(toy, name="later")["TrainingJobStatus"] == "Completed"
+    assert daemon.down()
+
+    assert cloud().client("s3").list_buckets()["Buckets"] == []
+
+
+def test_what_was_kept_and_cannot_be_read_is_not_lost(own_home):
+    own_home.mkdir()
+    daemon.kept().write_bytes(b"of another version")
+    with pytest.raises(ByocError, match="can't be read by this version"):
+        daemon.up()
+    assert daemon.kept().read_bytes() == b"of another version"
 
 
 def test_a_killed_one_does_not_stop_the_next(own_home, until):

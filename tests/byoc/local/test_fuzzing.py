@@ -245,7 +245,7 @@ def requests(aws: LocalAWS, toy_tag: str) -> Requests:
         "S3Uri": ["s3://bucket/rows/", "s3://absent/"],
         "S3OutputPath": ["s3://bucket/out"],
         "ModelDataUrl": ["s3://bucket/rows/1.csv", "s3://bucket/absent.tar.gz"],
-        "ContainerEntrypoint": [["true"], ["sleep", "60"], ["/no/such/program"]],
+        "ContainerEntrypoint": [["true"], ["sleep", "1"], ["/no/such/program"]],
         "MaxRuntimeInSeconds": [1, 3600],
         "NextToken": ["1", "x"],
         "ServiceCode": ["sagemaker"],
