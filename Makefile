@@ -5,7 +5,7 @@ SOURCE := _build/source
 # The book has a local AWS of its own: yours, if one runs, is left alone.
 ALONE := BYOC_HOME="$(CURDIR)/_build/byoc"
 
-.PHONY: book test lab notebooks lint lock setup clean
+.PHONY: book test bench lab notebooks lint lock setup clean
 
 ## book: execute every notebook on the local AWS and render the pages
 book: setup
@@ -20,6 +20,11 @@ book: setup
 ## test: run every test
 test: setup
 	$(BIN)/pytest
+
+## bench: what the local AWS costs beside the container itself (QUICK=1: fewer repetitions)
+bench: setup
+	@mkdir -p _build/bench
+	$(BIN)/python bench/local_aws.py $(if $(QUICK),--quick) --json _build/bench/local_aws.json
 
 ## lab: JupyterLab on the notebooks, with your local AWS up
 lab: setup

@@ -1,0 +1,251 @@
+"""What the local AWS costs beside the container itself, measured side by side in one run.
+
+`python bench/local_aws.py [--json FILE]` prints each median with its spread, what it is compared
+with, and the goal. Nothing here decides a test: a busy machine gives other numbers.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from byoc import engines
+from byoc.local import LocalAWS
+from byoc.optml import OptML
+
+TOY = Path(__file__).parent / "toy"
+TRAIN = 1.0  # seconds that the toy's `train` takes
+BODY = b"39.1,18.7,181,3750"
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "sagemaker.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
+
+
+@dataclass
+class Result:
+    """One line of the report; `low` and `high` are the fastest and the slowest."""
+
+    what: str
+    unit: str
+    median: float
+    low: float
+    high: float
+    goal: float
+
+    def __str__(self) -> str:
+        spread = f"{self.low:.2f} to {self.high:.2f}"
+        verdict = "met" if self.median <= self.goal else "missed"
+        return (
+            f"{self.what:58} {self.median:8.2f} {self.unit:2}  ({spread})  "
+            f"goal {self.goal:g} {self.unit}: {verdict}"
+        )
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """How long `work` takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def result(what: str, unit: str, goal: float, values: list[float]) -> Result:
+    """The median and the spread of the values."""
+    return Result(what, unit, statistics.median(values), min(values), max(values), goal)
+
+
+class Bench:
+    """The measurements, on one local AWS."""
+
+    def __init__(self, aws: LocalAWS, quick: bool) -> None:
+        self.aws, self.quick = aws, quick
+        self.sagemaker = aws.client("sagemaker")
+        self.image = aws.push(TOY, "bench:1")
+        aws.client("s3").create_bucket(Bucket="bench")
+        role = aws.client("iam").create_role(
+            RoleName="bench", AssumeRolePolicyDocument=json.dumps(TRUST)
+        )
+        self.role = role["Role"]["Arn"]
+        self._numbers = itertools.count()
+
+    def start_job(self) -> str:
+        """Create a training job; returns its name."""
+        name = f"job-{next(self._numbers)}"
+        self.sagemaker.create_training_job(
+            TrainingJobName=name,
+            AlgorithmSpecification={"TrainingImage": self.image, "TrainingInputMode": "File"},
+            RoleArn=self.role,
+            OutputDataConfig={"S3OutputPath": "s3://bench/out"},
+            ResourceConfig={
+                "InstanceType": "ml.m5.large",
+                "InstanceCount": 1,
+                "VolumeSizeInGB": 1,
+            },
+            StoppingCondition={"MaxRuntimeInSeconds": 600},
+        )
+        return name
+
+    def finish_job(self, name: str) -> dict[str, Any]:
+        """DescribeTrainingJob once the job has ended."""
+        while True:
+            job = self.sagemaker.describe_training_job(TrainingJobName=name)
+            if job["TrainingJobStatus"] not in ("InProgress", "Stopping"):
+                assert job["TrainingJobStatus"] == "Completed", job
+                return job
+            time.sleep(0.02)
+
+    def job_overhead(self) -> Result:
+        """From CreateTrainingJob to Completed, less what `train` takes."""
+        self.finish_job(self.start_job())
+        count = 3 if self.quick else 9
+        times = [seconds(lambda: self.finish_job(self.start_job())) - TRAIN for _ in range(count)]
+        return result("training job, beyond its train", "s", 1.5, times)
+
+    def endpoint_overhead(self) -> Result:
+        """From CreateEndpoint to InService, less what the container takes to answer /ping."""
+        self.sagemaker.create_model(
+            ModelName="bench", PrimaryContainer={"Image": self.image}, ExecutionRoleArn=self.role
+        )
+        variant = {"VariantName": "v", "ModelName": "bench", "InstanceType": "ml.m5.large"}
+        self.sagemaker.create_endpoint_config(
+            EndpointConfigName="bench", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+        )
+        engine = engines.engine()
+        image = engine.image("bench:1")
+
+        def alone() -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                ml = OptML.create(path=Path(folder) / "ml")
+                with engine.run(image, ["serve"], ml=ml) as container:
+                    started.append(seconds(container.ready))
+                    container.stop(0)
+
+        def deployed() -> None:
+            name = f"bench-{next(self._numbers)}"
+            self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName="bench")
+            while (found := self._status(name)) == "Creating":
+                time.sleep(0.02)
+            assert found == "InService", found
+
+        started: list[float] = []
+        times = []
+        for _ in range(3 if self.quick else 7):
+            alone()
+            times.append(seconds(deployed) - started[-1])
+        return result("endpoint in service, beyond serve's own start", "s", 1.0, times)
+
+    def invocation_overhead(self) -> Result:
+        """InvokeEndpoint beside the same request to the container itself, taken in turns."""
+        http = urllib3.PoolManager(retries=False)
+        engine = engines.engine()
+        url = f"{self.aws.url}/endpoints/{self._endpoint()}/invocations"
+        differences: list[float] = []
+        with tempfile.TemporaryDirectory() as folder:
+            ml = OptML.create(path=Path(folder) / "ml")
+            with engine.run(engine.image("bench:1"), ["serve"], ml=ml) as container:
+                assert container.ready()
+                ask: list[tuple[str, list[float]]]
+                ask = [(url, []), (f"{container.url}/invocations", [])]
+                for i in range(300 if self.quick else 2000):
+                    for address, times in ask:
+                        start = time.perf_counter()
+                        answer = http.request("POST", address, body=BODY)
+                        times.append((time.perf_counter() - start) * 1000)
+                        assert answer.status == 200, answer.data
+                    if i >= 100:  # both are warm
+                        differences.append(ask[0][1][-1] - ask[1][1][-1])
+                container.stop(0)
+        return result("InvokeEndpoint, beyond the container's answer", "ms", 5.0, differences)
+
+    def many_jobs(self) -> str:
+        """Fifty jobs at once; how many ran at a time, and how long it took."""
+        start = time.perf_counter()
+        names = [self.start_job() for _ in range(50)]
+        jobs = [self.finish_job(name) for name in names]
+        taken = time.perf_counter() - start
+        # a container runs between the end of Downloading and the beginning of Uploading
+        spans = []
+        for job in jobs:
+            moments = {t["Status"]: t for t in job["SecondaryStatusTransitions"]}
+            spans.append((moments["Training"]["StartTime"], moments["Training"]["EndTime"]))
+        most = max(sum(a <= begin < b for a, b in spans) for begin, _ in spans)
+        return f"fifty jobs of {TRAIN:g} s at once: {taken:.1f} s, at most {most} at a time"
+
+    def many_clients(self) -> str:
+        """A thousand invocations from 32 clients."""
+        url = f"{self.aws.url}/endpoints/{self._endpoint()}/invocations"
+        statuses: list[int] = []
+
+        def ask() -> None:
+            http = urllib3.PoolManager(retries=False)
+            for _ in range(32):
+                statuses.append(http.request("POST", url, body=BODY).status)
+
+        threads = [threading.Thread(target=ask) for _ in range(32)]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        taken = time.perf_counter() - start
+        wrong = [status for status in statuses if status != 200]
+        assert len(statuses) == 1024
+        assert not wrong, wrong
+        return f"1,024 invocations from 32 clients: {1024 / taken:.0f} a second, no error"
+
+    def _endpoint(self) -> str:
+        return self.sagemaker.list_endpoints(StatusEquals="InService")["Endpoints"][0][
+            "EndpointName"
+        ]
+
+    def _status(self, name: str) -> str:
+        return self.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
+
+
+def start_up(quick: bool) -> Result:
+    """From nothing to an answer."""
+
+    def once() -> None:
+        with LocalAWS() as aws:
+            aws.client("sagemaker").list_models()
+
+    times = [seconds(once) for _ in range(2 if quick else 5)]
+    return result("LocalAWS, from nothing to its first answer", "s", 2.0, times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
+    parser.add_argument("--json", type=Path, help="write the numbers here too")
+    arguments = parser.parse_args()
+    with LocalAWS() as aws:
+        bench = Bench(aws, arguments.quick)
+        results = [
+            start_up(arguments.quick),
+            bench.job_overhead(),
+            bench.endpoint_overhead(),
+            bench.invocation_overhead(),
+        ]
+        for line in (*results, bench.many_clients(), bench.many_jobs()):
+            print(line, flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(r) for r in results], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
