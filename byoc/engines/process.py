@@ -6,6 +6,7 @@ requirements.txt stands for them. Images are kept as registries keep them, a con
 manifest (Docker image manifest v2, schema 2), so that the digest follows from the content.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import io
@@ -182,21 +183,19 @@ class ProcessEngine:
     def sweep(self, work: Path) -> None:
         """End every process of a container under `work`, which a dead daemon may have left.
 
-        It is known by its environment, and by the mounts that `unshare` was told to make.
+        It is known by the folders that it was given, or by the mounts that `unshare` had to make.
         """
-        own, inside = os.getpid(), f"{work}/"
+        inside = f"{work}/"
         for process in psutil.process_iter():
-            try:
-                known = list(process.environ().values())
-            except psutil.Error:
-                known = []
-            try:
+            known: list[str] = []
+            with contextlib.suppress(psutil.Error):
+                variables = process.environ()
+                known += [variables.get(name, "") for name in ("HOME", "SAGEMAKER_BASE_DIR")]
+            with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
                 known += words if words and words[0].endswith("unshare") else []
-                if process.pid != own and any(inside in text for text in known):
+                if process.pid != os.getpid() and any(inside in text for text in known):
                     process.kill()
-            except psutil.Error:
-                continue
 
 
 class ProcessContainer(Container):
