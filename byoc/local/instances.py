@@ -19,6 +19,7 @@ from byoc.local.connections import Connections
 from byoc.local.logs import LogStream
 from byoc.local.model_data import Budget, ModelDataError
 from byoc.local.service import Context
+from byoc.local.storage import space_left
 from byoc.optml import OptML
 
 STOP_GRACE = 30.0  # seconds from SIGTERM to SIGKILL
@@ -26,7 +27,6 @@ UNSERVED_GRACE = 1.0  # the same for a container that was not yet in service: no
 STARTUP = 480.0  # seconds until the first good /ping, unless the variant says otherwise
 DOWNLOAD = 3600.0  # seconds to download and extract the model, unless the variant says otherwise
 GB = 1024**3
-SPARE = GB // 4  # bytes of this machine's disk that no model may take
 UNHEALTHY = 3  # bad pings in a row after which an instance is replaced (AWS doesn't say)
 DRAIN = 60.0  # seconds in which requests under way may end before SIGTERM
 PAUSES = (0.1, 2.0)  # seconds before a container is started again: at first, at most
@@ -220,7 +220,8 @@ class _Machine:
         shutil.rmtree(self._ml.path, ignore_errors=True)
 
     def _fetch_model(self) -> None:
-        free = shutil.disk_usage(self._ml.path).free - SPARE
+        platform = self.context.platform
+        free = space_left(platform.work, platform.options.disk)
         seconds = self.recipe.settings.get("ModelDataDownloadTimeoutInSeconds", DOWNLOAD)
         budget = Budget(min(self._volume, free), time.monotonic() + seconds, self._stopped)
         try:

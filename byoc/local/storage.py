@@ -17,6 +17,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError, ParamValidationError
 
 WORKERS = 8  # transfers at a time
+SPARE = 2**28  # bytes of this machine's disk that nobody may take
 GIB = 1 << 30
 # What S3 or its client answer to a bucket or key that is not there or can't be.
 REFUSALS = (ClientError, ParamValidationError, S3UploadFailedError)
@@ -131,11 +132,14 @@ def exists(s3: Any, uri: str) -> bool:
 
 def check_space(work: Path, needed: int, limit: float | None) -> None:
     """Raise StorageError unless `needed` bytes fit on the disk of `work` and its limit in GiB."""
-    free = shutil.disk_usage(work).free
-    if limit is not None:
-        free = min(free, int(limit * GIB) - _held(work))
-    if needed > free:
+    if needed > space_left(work, limit):
         raise StorageError(NO_SPACE)
+
+
+def space_left(work: Path, limit: float | None) -> int:
+    """Bytes that the disk of `work`, and its limit in GiB, still have room for."""
+    free = shutil.disk_usage(work).free - SPARE
+    return free if limit is None else max(0, min(free, int(limit * GIB) - _held(work)))
 
 
 def merge(folders: Sequence[Path]) -> dict[str, Path]:

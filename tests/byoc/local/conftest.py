@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +58,28 @@ def watchful(
     watchful = type(cloud)(cloud.aws, clients, watchful_server.url)
     yield watchful
     _delete_endpoints(watchful)
+
+
+@pytest.fixture
+def own_server(
+    tmp_path: Path, environment: None, clients: Any, account: str, open_cloud: Callable
+) -> Iterator[Callable[..., Any]]:
+    """A local AWS of this test's own, with the options it asks for."""
+    servers: list[tuple[Server, threading.Thread]] = []
+
+    def start(**options: float) -> tuple[Any, Server]:
+        server = Server(tmp_path / "work", options=Options(stop_grace=1.0, **options))
+        thread = threading.Thread(target=server.serve, daemon=True)
+        thread.start()
+        servers.append((server, thread))
+        cloud = open_cloud(account)
+        os.environ["AWS_ENDPOINT_URL"] = server.url
+        return type(cloud)(cloud.aws, clients, server.url), server
+
+    yield start
+    for server, thread in servers:
+        server.stop()
+        thread.join(60)
 
 
 def _delete_endpoints(cloud: Any) -> None:

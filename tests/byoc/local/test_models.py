@@ -127,3 +127,18 @@ def test_a_model_larger_than_its_volume_fails_its_endpoint(cloud, create, toy):
     found = cloud.deployed()
     assert found["EndpointStatus"] == "Failed"
     assert "more than the 1,073,741,824 bytes of the instance's volume" in found["FailureReason"]
+
+
+def test_a_model_beyond_the_disk_fails_its_endpoint(own_server, toy_tag):
+    cloud, _ = own_server(disk=0.001)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        member = tarfile.TarInfo("zeros")
+        member.size = 2_000_000
+        tar.addfile(member, io.BytesIO(bytes(member.size)))
+    uri = cloud.put("model.tar.gz", buffer.getvalue())
+    cloud.create_endpoint(cloud.push(toy_tag), ModelDataUrl=uri)
+    found = cloud.deployed()
+    assert found["EndpointStatus"] == "Failed"
+    assert "The model data needs more than" in found["FailureReason"]
+    cloud.delete_endpoint()

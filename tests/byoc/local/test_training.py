@@ -3,10 +3,8 @@
 import io
 import itertools
 import json
-import os
 import shutil
 import tarfile
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,8 +12,7 @@ from botocore.exceptions import ClientError
 
 from byoc import engines
 from byoc.local import training
-from byoc.local.server import Server
-from byoc.local.service import Context, Options
+from byoc.local.service import Context
 from byoc.local.state import Resource
 from byoc.paths import home as byoc_home
 
@@ -993,26 +990,6 @@ def test_a_job_can_be_stopped_at_every_stage(impatient, toy_tag, stage, until, a
     assert found["TrainingJobStatus"] == ("Stopped" if stopped else "Completed")
     assert statuses(found)[-1] == found["SecondaryStatus"] == found["TrainingJobStatus"]
     until(lambda: not alive(mark))
-
-
-@pytest.fixture
-def own_server(tmp_path, environment, clients, account, open_cloud):
-    """A local AWS of this test's own, with the options it asks for."""
-    servers = []
-
-    def start(**options):
-        server = Server(tmp_path / "work", options=Options(stop_grace=1.0, **options))
-        thread = threading.Thread(target=server.serve, daemon=True)
-        thread.start()
-        servers.append((server, thread))
-        cloud = open_cloud(account)
-        os.environ["AWS_ENDPOINT_URL"] = server.url
-        return type(cloud)(cloud.aws, clients, server.url), server
-
-    yield start
-    for server, thread in servers:
-        server.stop()
-        thread.join(60)
 
 
 def test_jobs_that_wait_run_in_the_order_of_their_creation(own_server, toy_tag):
