@@ -525,6 +525,7 @@ NO_KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567
         ),
         (resources(InstanceGroups=GROUPS), "either InstanceGroups or InstanceType"),
         (resources(InstanceCount=0), "at least one instance"),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 28 * 86_400 + 1}}, "at most 2419200"),
         ({"ResourceConfig": {"VolumeSizeInGB": 1}}, "must have InstanceType and InstanceCount"),
         ({"ResourceConfig": {"InstanceGroups": GROUPS * 2}}, "must be given and unique"),
         (
