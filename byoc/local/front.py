@@ -30,7 +30,6 @@ from byoc.local.errors import AWSError, not_implemented
 from byoc.local.refusals import refusal
 from byoc.local.runtime import invoke_endpoint, invoke_endpoint_with_response_stream
 from byoc.local.service import OPERATIONS, Context, Handler, Platform
-from byoc.local.state import tags_of
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +140,7 @@ class Front:
             raise not_implemented(f"SageMaker's {name}")
         request = protocol.parse(name, call.body, service)
         if service == "sagemaker":
-            tags.check(tags_of(request))
+            tags.check_given(request)
             iam.check_roles(context, call.caller, request)
         answer = protocol.render(name, handler(context, request), service)
         return Response(answer, 200, content_type="application/x-amz-json-1.1")
