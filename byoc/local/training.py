@@ -124,6 +124,7 @@ def list_training_jobs(context: Context, request: dict[str, Any]) -> dict[str, A
             name="TrainingJobName",
             status="TrainingJobStatus",
             default_order="Ascending",
+            created_after_includes=False,
         )
 
 
