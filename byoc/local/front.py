@@ -111,9 +111,10 @@ class Front:
 
     def _route(self, call: Call) -> Response | Answer:
         context = Context(self.platform, call.caller.account, call.caller.region)
-        if match := INVOCATIONS.fullmatch(call.request.path):
+        posted = call.request.method == "POST"
+        if posted and (match := INVOCATIONS.fullmatch(call.request.path)):
             return invoke_endpoint(context, match[1], call.request)
-        if match := STREAMED.fullmatch(call.request.path):
+        if posted and (match := STREAMED.fullmatch(call.request.path)):
             return invoke_endpoint_with_response_stream(context, match[1], call.request)
         if match := RUNTIME.fullmatch(call.request.path):
             raise not_implemented(f"sagemaker-runtime: {match[2]}")
