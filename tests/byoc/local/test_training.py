@@ -439,14 +439,14 @@ def test_an_image_by_its_digest(cloud, toy):
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        ("{account}.dkr.ecr.us-east-1.amazonaws.com/absent:1", "not found"),
+        ("{account}.dkr.ecr.us-east-1.amazonaws.com/absent:1", "Cannot find repository: absent in"),
         ("{account}.dkr.ecr.us-east-1.amazonaws.com/toy:absent", "not found"),
         ("{account}.dkr.ecr.us-east-1.amazonaws.com/toy", "not found"),  # means :latest
         (
             "{account}.dkr.ecr.eu-west-1.amazonaws.com/toy:1",
             "its region eu-west-1 is not us-east-1",
         ),
-        ("999999999999.dkr.ecr.us-east-1.amazonaws.com/toy:1", "not found"),
+        ("999999999999.dkr.ecr.us-east-1.amazonaws.com/toy:1", "in registry ID: 999999999999"),
         ("python:3.12", "must be an Amazon ECR image"),
     ],
 )
@@ -455,7 +455,6 @@ def test_an_image_that_cannot_be_had_is_refused_at_once(cloud, toy, image, said)
     with pytest.raises(ClientError, match=said) as caught:
         cloud.start(uri)
     assert caught.value.response["Error"]["Code"] == "ValidationException"
-    assert uri in str(caught.value)
     assert cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
 
 
@@ -592,6 +591,12 @@ def test_accounts_and_regions_do_not_see_each_other(open_cloud, toy_tag, account
         assert job["TrainingJobArn"] == arn
         assert cloud.log(LOG_GROUP) == [arn]
         assert len(cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"]) == 1
+
+
+def test_arns_are_of_the_regions_partition(open_cloud, toy_tag, account):
+    cloud = open_cloud(account, "cn-north-1")
+    job = cloud.train(cloud.push(toy_tag))
+    assert job["TrainingJobArn"] == f"arn:aws-cn:sagemaker:cn-north-1:{account}:training-job/job-1"
 
 
 def test_a_job_that_waits_for_its_turn_can_be_stopped(impatient, toy_tag):
