@@ -28,13 +28,13 @@ def image(aws: Connection) -> str:
 def training_job(aws: Connection) -> dict[str, Any]:
     """DescribeTrainingJob of the project's newest completed job."""
     sagemaker = boto3.client("sagemaker")
-    summaries = sagemaker.list_training_jobs(
+    pages = sagemaker.get_paginator("list_training_jobs").paginate(
         NameContains=aws.project,
         StatusEquals="Completed",
         SortBy="CreationTime",
         SortOrder="Descending",
-    )["TrainingJobSummaries"]
-    for summary in summaries:
+    )  # AWS filters each page: the first may be empty
+    for summary in (summary for page in pages for summary in page["TrainingJobSummaries"]):
         if tagged(summary["TrainingJobArn"], aws):
             return sagemaker.describe_training_job(TrainingJobName=summary["TrainingJobName"])
     raise _missing(f"There is no completed training job of {aws.project}", "03-training")

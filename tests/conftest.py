@@ -350,7 +350,7 @@ class Cloud:
         """The endpoint's status once it is not being changed any more; "" when it is gone."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            rows = self.sagemaker.list_endpoints(NameContains=name)["Endpoints"]
+            rows = self.sagemaker.list_endpoints(NameContains=name, MaxResults=100)["Endpoints"]
             status = next((r["EndpointStatus"] for r in rows if r["EndpointName"] == name), "")
             if status not in ("Creating", "Updating", "Deleting"):
                 return status
@@ -401,12 +401,11 @@ def open_cloud(environment: None, clients: boto3.Session) -> Iterator[Callable[.
     for cloud in opened if running is not None else []:
         if cloud.url != running.url:
             continue  # that one was stopped by its test
-        for row in cloud.sagemaker.list_endpoints()["Endpoints"]:
+        for row in cloud.sagemaker.list_endpoints(MaxResults=100)["Endpoints"]:
             if cloud.settled(row["EndpointName"]):
                 cloud.sagemaker.delete_endpoint(EndpointName=row["EndpointName"])
-        for row in cloud.sagemaker.list_training_jobs(StatusEquals="InProgress")[
-            "TrainingJobSummaries"
-        ]:
+        jobs = cloud.sagemaker.list_training_jobs(StatusEquals="InProgress", MaxResults=100)
+        for row in jobs["TrainingJobSummaries"]:
             with contextlib.suppress(ClientError):  # it may have ended meanwhile
                 cloud.sagemaker.stop_training_job(TrainingJobName=row["TrainingJobName"])
 

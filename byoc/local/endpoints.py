@@ -196,6 +196,8 @@ def _changeable(context: Context, name: str) -> Resource:
     _settled(endpoint)
     if endpoint.data["EndpointStatus"] == "Failed":
         raise validation(f'Cannot update failed endpoint "{endpoint.arn}": it can only be deleted.')
+    # AWS needs the configuration in use too: hashicorp/terraform-provider-aws#40048 and #42843
+    hosting.find(context, ENDPOINT_CONFIG, endpoint.data["EndpointConfigName"])
     return endpoint
 
 

@@ -30,7 +30,6 @@ from byoc.local.errors import AWSError, not_implemented
 from byoc.local.refusals import refusal
 from byoc.local.runtime import invoke_endpoint, invoke_endpoint_with_response_stream
 from byoc.local.service import OPERATIONS, Context, Handler, Platform
-from byoc.local.state import tags_of
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +111,10 @@ class Front:
 
     def _route(self, call: Call) -> Response | Answer:
         context = Context(self.platform, call.caller.account, call.caller.region)
-        if match := INVOCATIONS.fullmatch(call.request.path):
+        posted = call.request.method == "POST"
+        if posted and (match := INVOCATIONS.fullmatch(call.request.path)):
             return invoke_endpoint(context, match[1], call.request)
-        if match := STREAMED.fullmatch(call.request.path):
+        if posted and (match := STREAMED.fullmatch(call.request.path)):
             return invoke_endpoint_with_response_stream(context, match[1], call.request)
         if match := RUNTIME.fullmatch(call.request.path):
             raise not_implemented(f"sagemaker-runtime: {match[2]}")
@@ -141,7 +141,7 @@ class Front:
             raise not_implemented(f"SageMaker's {name}")
         request = protocol.parse(name, call.body, service)
         if service == "sagemaker":
-            tags.check(tags_of(request))
+            tags.check_given(request)
             iam.check_roles(context, call.caller, request)
         answer = protocol.render(name, handler(context, request), service)
         return Response(answer, 200, content_type="application/x-amz-json-1.1")

@@ -43,7 +43,13 @@ def find(context: Context, uri: str) -> tuple[Image, str]:
             imageIds=[wanted],
         )
     except ClientError:
-        answer = {"images": []}
+        # AWS's words, which name the role too: aws/amazon-sagemaker-examples#2534
+        raise validation(
+            f"Cannot find repository: {match['repository']} in registry ID: {match['account']} "
+            "Please check if your ECR repository exists and the role has proper pull permissions "
+            "for SageMaker: ecr:BatchCheckLayerAvailability, ecr:BatchGetImage, "
+            "ecr:GetDownloadUrlForLayer"
+        ) from None
     if not answer["images"]:
         raise validation(f"Requested image {uri} not found.")
     pushed = answer["images"][0]

@@ -8,6 +8,7 @@ import base64
 import datetime as dt
 import functools
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,14 @@ from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
 
 from byoc.local.errors import AWSError, validation
+
+# The largest number of each type. Source: Smithy, "Simple types".
+MOST = {
+    "integer": 2**31 - 1,
+    "long": 2**63 - 1,
+    "float": 2.0**128 - 2.0**104,
+    "double": sys.float_info.max,
+}
 
 
 @functools.cache
@@ -28,7 +37,7 @@ def parse(operation: str, body: bytes, service_name: str = "sagemaker") -> dict[
     """The request's members as Python values; raises AWSError for one the model forbids."""
     try:
         request = json.loads(body or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise AWSError("SerializationException", "The request body is not valid JSON.") from None
     shape = service(service_name).operation_model(operation).input_shape
     if not isinstance(request, dict):
@@ -76,14 +85,17 @@ def _read(shape: Shape, value: Any, path: str) -> Any:
     if kind == "timestamp":
         try:
             if isinstance(value, str):
-                return dt.datetime.fromisoformat(value)
+                moment = dt.datetime.fromisoformat(value)
+                return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
             return dt.datetime.fromtimestamp(value, dt.UTC)
         except (ValueError, TypeError, OverflowError, OSError):
             _expect(False, path, kind)
     if kind in ("integer", "long"):
         _expect(isinstance(value, int) and not isinstance(value, bool), path, kind)
+        _expect(-MOST[kind] - 1 <= value <= MOST[kind], path, kind)
     elif kind in ("float", "double"):
         _expect(isinstance(value, int | float) and not isinstance(value, bool), path, kind)
+        _expect(-MOST[kind] <= value <= MOST[kind], path, kind)  # not so for NaN
     elif kind == "boolean":
         _expect(isinstance(value, bool), path, kind)
     elif kind in ("string", "blob"):

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from moto.utilities.utils import get_partition
+
 from byoc.local import protocol
 from byoc.local.errors import AWSError
 from byoc.local.service import Context, Handler
@@ -181,7 +183,7 @@ def request_service_quota_increase(context: Context, request: dict[str, Any]) ->
                 "You must provide a quota value greater than the current quota value.",
             )
         identity, moment = uuid.uuid4().hex, now()
-        root = f"arn:aws:iam::{context.account}:root"
+        root = f"arn:{get_partition(context.region)}:iam::{context.account}:root"
         data = {
             **SERVICE,
             "Id": identity,
@@ -266,7 +268,8 @@ def _only_sagemaker(request: dict[str, Any]) -> None:
 
 
 def _arn(context: Context, name: str, account: str) -> str:
-    return f"arn:aws:servicequotas:{context.region}:{account}:sagemaker/{code_of(name)}"
+    partition = get_partition(context.region)
+    return f"arn:{partition}:servicequotas:{context.region}:{account}:sagemaker/{code_of(name)}"
 
 
 def _quota(context: Context, name: str, value: float, account: str | None = None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from botocore.model import Shape
+from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Request, Response
 
 from byoc.local import eventstream, protocol
@@ -111,7 +112,7 @@ class _ModelError(Exception):
             "OriginalMessage": original,
             "OriginalStatusCode": self.status,
             "LogStreamArn": (
-                f"arn:aws:logs:{region}:{context.account}:log-group:{group}"
+                f"arn:{get_partition(region)}:logs:{region}:{context.account}:log-group:{group}"
                 f":log-stream:{call.replica.stream}"
             ),
         }

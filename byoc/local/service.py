@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moto.utilities.utils import get_partition
+
 from byoc.engines import Engine
 from byoc.local.clients import Clients
 from byoc.local.options import Options
@@ -47,7 +49,8 @@ class Context:
         return self.platform.state.table(self.account, self.region, kind)
 
     def arn(self, kind: str, name: str) -> str:
-        return f"arn:aws:sagemaker:{self.region}:{self.account}:{kind}/{name.lower()}"
+        partition = get_partition(self.region)
+        return f"arn:{partition}:sagemaker:{self.region}:{self.account}:{kind}/{name.lower()}"
 
     def client(self, service: str) -> Any:
         """A boto3 client of this account and region at the local AWS itself."""

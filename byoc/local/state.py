@@ -1,6 +1,9 @@
 """All that the local SageMaker knows, in one place: keyed by account, region, kind and name."""
 
+import base64
 import datetime as dt
+import functools
+import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +11,7 @@ from typing import Any
 
 from byoc.local.errors import validation
 
-PAGE = 100  # entries of a List answer when MaxResults is absent
+PAGE = 10  # entries of a List answer when MaxResults is absent. Source: ListEndpoints
 
 
 def now() -> dt.datetime:
@@ -68,41 +71,64 @@ def page(
     name: str,
     status: str | None = None,
     default_order: str = "Descending",
+    created_after_includes: bool = True,
 ) -> dict[str, Any]:
-    """The answer of a List operation: filtered, sorted and cut as the request asks.
+    """The answer of a List operation: sorted, cut, then filtered as the request asks.
 
-    `name` and `status` are the summary's members that NameContains, StatusEquals and SortBy mean.
-    Source: API Reference, ListTrainingJobs, ListModels, ListEndpointConfigs, ListEndpoints.
+    A page of MaxResults is taken first and filtered then, so it may be empty and not the last one.
+    `name` and `status` are the summary's members that NameContains, StatusEquals and SortBy mean;
+    `created_after_includes`: whether CreationTimeAfter allows that very moment.
+    Source: API Reference, ListTrainingJobs, ListModels, ListEndpointConfigs, ListEndpoints; that
+    every filter comes after the cut: aws/aws-sdk#701, boto/boto3#2838 and #2973.
     """
-    rows = [summary(resource) for resource in resources]
-    rows = [row for row in rows if _wanted(request, row, name, status)]
     keys = {"Name": name, "Status": status or name}
     key = keys.get(request.get("SortBy", ""), "CreationTime")
-    order = request.get("SortOrder", request.get("OrderKey", default_order))
-    rows.sort(key=lambda row: (row[key], row["CreationTime"]), reverse=order == "Descending")
-    start = _position(request.get("NextToken"))
-    end = start + request.get("MaxResults", PAGE)
-    answer: dict[str, Any] = {member: rows[start:end]}
-    if end < len(rows):
-        answer["NextToken"] = f"{end}"
+    descending = request.get("SortOrder", request.get("OrderKey", default_order)) == "Descending"
+
+    def place(row: dict[str, Any]) -> list[str]:
+        created = row["CreationTime"].isoformat(timespec="microseconds")
+        return [created if key == "CreationTime" else row[key], created, row[name]]
+
+    kind = [member, key, "Descending" if descending else "Ascending"]
+    rows = sorted(map(summary, resources), key=place, reverse=descending)
+    if "NextToken" in request:
+        last = _place_of(request["NextToken"], kind)
+        rows = [row for row in rows if (place(row) < last if descending else place(row) > last)]
+    size = request.get("MaxResults", PAGE)
+    wanted = functools.partial(_wanted, request, name, status, created_after_includes)
+    answer: dict[str, Any] = {member: [row for row in rows[:size] if wanted(row)]}
+    if size < len(rows):
+        token = json.dumps([kind, place(rows[size - 1])])
+        answer["NextToken"] = base64.urlsafe_b64encode(token.encode()).decode()
     return answer
 
 
-def _wanted(request: dict[str, Any], row: dict[str, Any], name: str, status: str | None) -> bool:
+def _wanted(
+    request: dict[str, Any],
+    name: str,
+    status: str | None,
+    created_after_includes: bool,
+    row: dict[str, Any],
+) -> bool:
     created, changed = row["CreationTime"], row.get("LastModifiedTime", row["CreationTime"])
+    first = request.get("CreationTimeAfter", dt.datetime.min.replace(tzinfo=dt.UTC))
     return (
         request.get("NameContains", "").lower() in row[name].lower()
         and (status is None or request.get("StatusEquals", row[status]) == row[status])
-        and created > request.get("CreationTimeAfter", dt.datetime.min.replace(tzinfo=dt.UTC))
+        and (created > first or (created_after_includes and created == first))
         and created < request.get("CreationTimeBefore", dt.datetime.max.replace(tzinfo=dt.UTC))
         and changed > request.get("LastModifiedTimeAfter", dt.datetime.min.replace(tzinfo=dt.UTC))
         and changed < request.get("LastModifiedTimeBefore", dt.datetime.max.replace(tzinfo=dt.UTC))
     )
 
 
-def _position(token: str | None) -> int:
-    if token is None:
-        return 0
-    if not token.isdecimal():
-        raise validation("The NextToken is not one that a List operation returned.")
-    return int(token)
+def _place_of(token: str, kind: list[str]) -> list[str]:
+    """Where the page before ended: tokens name a place, so that what is deleted moves nothing."""
+    try:
+        given, place = json.loads(base64.urlsafe_b64decode(token))
+        place = [f"{part}" for part in place]
+    except (ValueError, TypeError, RecursionError):
+        given, place = None, []
+    if given != kind:
+        raise validation("The NextToken is not one that this List operation returned.")
+    return place

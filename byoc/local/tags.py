@@ -38,6 +38,17 @@ def check(tags: dict[str, str]) -> None:
         raise AWSError("ResourceLimitExceeded", f"A resource can have at most {MOST} tags.")
 
 
+def check_given(request: dict[str, Any]) -> None:
+    """The same for the Tags of a request, whose keys must be unique too.
+
+    Source of the words: aws/sagemaker-python-sdk#3608.
+    """
+    tags = tags_of(request)
+    if len(tags) < len(request.get("Tags", [])):
+        raise validation("Duplicate tag key")
+    check(tags)
+
+
 def add(resource: Resource, tags: dict[str, str]) -> None:
     """Add or change tags; all of them or none."""
     check(tags)

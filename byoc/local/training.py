@@ -65,6 +65,7 @@ SUMMARY = (
     "TrainingJobStatus",
     "SecondaryStatus",
 )
+LONGEST = 28 * 86_400  # seconds. Source: API Reference, StoppingCondition
 INTERRUPTED = "InternalServerError: the local AWS was stopped while the job ran."
 
 
@@ -123,6 +124,7 @@ def list_training_jobs(context: Context, request: dict[str, Any]) -> dict[str, A
             name="TrainingJobName",
             status="TrainingJobStatus",
             default_order="Ascending",
+            created_after_includes=False,
         )
 
 
@@ -191,6 +193,9 @@ def _check(context: Context, request: dict[str, Any]) -> None:
     for key in (output.get("KmsKeyId"), request["ResourceConfig"].get("VolumeKmsKeyId")):
         check_key(context, key)
     check_vpc(context, request.get("VpcConfig"))
+    runtime = request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", 0)
+    if runtime > LONGEST:
+        raise validation(f"MaxRuntimeInSeconds is {runtime}: it must be at most {LONGEST}.")
     # Members that DescribeTrainingJob gives on AWS also when the request had none.
     algorithm.setdefault("EnableSageMakerMetricsTimeSeries", "MetricDefinitions" in algorithm)
     output.setdefault("KmsKeyId", "")

@@ -49,6 +49,14 @@ def test_the_newest_completed_job_of_the_project(cloud, toy):
     assert found["ModelArtifacts"]["S3ModelArtifacts"]
 
 
+def test_the_job_is_found_behind_a_page_of_others(cloud, toy):
+    tags = [{"Key": "project", "Value": cloud.aws.project}]
+    cloud.train(toy, name="byoc-penguins-1", Tags=tags)
+    for job in [cloud.start(toy, "pass", name=f"other-{n}") for n in range(10)]:
+        cloud.finish(job)
+    assert find.training_job(cloud.aws)["TrainingJobName"] == "byoc-penguins-1"
+
+
 def test_an_endpoint_counts_when_it_is_in_service(cloud, toy):
     cloud.create_endpoint(toy, name=cloud.aws.project, Environment={"PING": "503"})
     with pytest.raises(ByocError, match="04-inference"):

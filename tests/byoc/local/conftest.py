@@ -83,6 +83,6 @@ def own_server(
 
 
 def _delete_endpoints(cloud: Any) -> None:
-    for row in cloud.sagemaker.list_endpoints()["Endpoints"]:
+    for row in cloud.sagemaker.list_endpoints(MaxResults=100)["Endpoints"]:
         if cloud.settled(row["EndpointName"]):
             cloud.delete_endpoint(row["EndpointName"])

@@ -362,6 +362,23 @@ def test_updates_that_name_what_is_not_there(cloud, toy):
     assert sagemaker.describe_endpoint(EndpointName="toy")["EndpointStatus"] == "InService"
 
 
+def test_an_endpoint_whose_configuration_was_deleted_cannot_be_changed(cloud, toy):
+    serve(cloud, toy, "a")
+    model(cloud, toy, "b")
+    sagemaker = cloud.sagemaker
+    sagemaker.delete_endpoint_config(EndpointConfigName="a")
+    wanted = [{"VariantName": "AllTraffic", "DesiredWeight": 2}]
+    for call, members in (
+        (sagemaker.update_endpoint, {"EndpointConfigName": "b"}),
+        (sagemaker.update_endpoint_weights_and_capacities, {"DesiredWeightsAndCapacities": wanted}),
+    ):
+        code, message = refused(call, EndpointName="toy", **members)
+        assert code == "ValidationException"
+        assert message.startswith("Could not find endpoint configuration")
+        assert message.endswith(':endpoint-config/a".')
+    assert environment_of(cloud)["LETTER"] == "a"
+
+
 def test_deployment_configurations(cloud, toy, until):
     serve(cloud, toy, "a")
 

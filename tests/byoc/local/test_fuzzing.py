@@ -272,15 +272,16 @@ def usage(aws: LocalAWS) -> dict[str, int]:
 def end_all(aws: LocalAWS, until: Callable[..., Any]) -> None:
     """Delete every endpoint and stop every job."""
     sagemaker = aws.client("sagemaker")
-    for endpoint in sagemaker.list_endpoints()["Endpoints"]:
+    for endpoint in sagemaker.list_endpoints(MaxResults=100)["Endpoints"]:
         delete_endpoint(sagemaker, endpoint["EndpointName"])
-    for job in sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]:
+    running = sagemaker.list_training_jobs(StatusEquals="InProgress", MaxResults=100)
+    for job in running["TrainingJobSummaries"]:
         sagemaker.stop_training_job(TrainingJobName=job["TrainingJobName"])
     ended = ("Completed", "Failed", "Stopped")
     until(
         lambda: all(
             job["TrainingJobStatus"] in ended
-            for job in sagemaker.list_training_jobs()["TrainingJobSummaries"]
+            for job in sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
         )
     )
 

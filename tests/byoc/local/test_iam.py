@@ -145,7 +145,11 @@ def create_model(client, role):
 
 ACCEPTED = (
     "ValidationException",
-    ("Requested image 123456789012.dkr.ecr.us-east-1.amazonaws.com/none not found."),
+    (
+        "Cannot find repository: none in registry ID: 123456789012 Please check if your ECR "
+        "repository exists and the role has proper pull permissions for SageMaker: "
+        "ecr:BatchCheckLayerAvailability, ecr:BatchGetImage, ecr:GetDownloadUrlForLayer"
+    ),
 )
 
 

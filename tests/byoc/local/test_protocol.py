@@ -42,7 +42,8 @@ def test_null_means_absent():
 
 def test_times_come_as_numbers_or_text():
     moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-    for value in (moment.timestamp(), moment.isoformat(), "2026-01-02T03:04:05Z"):
+    texts = moment.isoformat(), "2026-01-02T03:04:05Z", "2026-01-02T03:04:05"
+    for value in (moment.timestamp(), *texts):
         assert parse("ListModels", CreationTimeAfter=value)["CreationTimeAfter"] == moment
 
 
@@ -135,7 +136,20 @@ def test_values_of_another_type(operation, request_members, path):
     assert path.lower() in message.lower()
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b"5", b"\xff\xfe", b"null"])
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 1e39])
+def test_a_number_that_the_type_does_not_hold(weight):
+    variant = {"VariantName": "v", "InitialVariantWeight": weight}
+    members = {"EndpointConfigName": "c", "ProductionVariants": [variant]}
+    code, message = refusal("CreateEndpointConfig", **members)
+    assert code == "SerializationException"
+    assert "initialVariantWeight" in message
+    code, message = refusal("ListModels", MaxResults=10**400)
+    assert code == "SerializationException"
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b"{", b"[]", b'"text"', b"5", b"\xff\xfe", b"null"]
+)
 def test_a_body_that_is_not_a_json_object(body):
     with pytest.raises(AWSError) as caught:
         protocol.parse("ListModels", body)

@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import urllib3
 from botocore.exceptions import ClientError, EventStreamError
 
 
@@ -315,6 +316,17 @@ def test_unknown_endpoints(cloud, endpoint, open_cloud):
     }
     elsewhere = open_cloud(cloud.account, "eu-west-1")
     assert failure(elsewhere.invoke, body="x")["Error"]["Code"] == "ValidationError"
+
+
+@pytest.mark.parametrize("path", ["invocations", "invocations-response-stream"])
+def test_an_endpoint_is_invoked_by_post_alone(cloud, endpoint, path):
+    url = f"{cloud.url}/endpoints/toy/{path}"
+    scope = f"Credential={cloud.account}/20261122/us-east-1/sagemaker/aws4_request"
+    headers = {"Authorization": f"AWS4-HMAC-SHA256 {scope}"}
+    for method in ("GET", "PUT"):
+        answer = urllib3.request(method, url, body=b"x", headers=headers)
+        assert answer.status >= 400
+    assert "invoked" not in "".join(cloud.log("/aws/sagemaker/Endpoints/toy"))
 
 
 def test_an_endpoint_that_is_not_yet_in_service(cloud, toy):

@@ -52,33 +52,66 @@ def names(rows):
         ({"NameContains": "ha"}, "charlie Alpha"),
         ({"NameContains": "ALPHA"}, "Alpha"),
         ({"StatusEquals": "Done"}, "bravo Alpha"),
-        ({"CreationTimeAfter": START + 3 * DAY}, "charlie"),
+        ({"CreationTimeAfter": START + 3 * DAY}, "charlie bravo"),
         ({"CreationTimeBefore": START + DAY}, "delta"),
         ({"LastModifiedTimeAfter": START + 13 * DAY}, "charlie"),
         ({"LastModifiedTimeBefore": START + 11 * DAY}, "delta"),
         ({"NameContains": "nobody"}, ""),
         ({"MaxResults": 2}, "charlie bravo"),
+        ({"MaxResults": 2, "StatusEquals": "Done"}, "bravo"),  # cut first, then filtered
+        ({"MaxResults": 1, "NameContains": "bravo"}, ""),
     ],
 )
 def test_filters_and_orders(names, request_members, expected):
     assert names(**request_members) == expected.split()
 
 
-def test_pages_hold_everything_once(rows):
-    seen, request = [], {"MaxResults": 2}
+@pytest.mark.parametrize("by", ["Name", "Status", "CreationTime"])
+@pytest.mark.parametrize("order", ["Ascending", "Descending"])
+@pytest.mark.parametrize("deleting", [False, True])
+def test_pages_hold_everything_once(rows, by, order, deleting):
+    request = {"MaxResults": 2, "SortBy": by, "SortOrder": order}
+    expected, seen = sorted(r.name for r in rows), []
     while True:
-        answer = page(request, rows, "Things", lambda r: r.data, name="ThingName")
-        seen += [row["ThingName"] for row in answer["Things"]]
+        answer = page(
+            request, rows, "Things", lambda r: r.data, name="ThingName", status="ThingStatus"
+        )
+        found = [row["ThingName"] for row in answer["Things"]]
+        seen += found
+        if deleting:
+            rows = [row for row in rows if row.name not in found]
         if "NextToken" not in answer:
             break
         request["NextToken"] = answer["NextToken"]
-    assert sorted(seen) == sorted(r.name for r in rows)
+    assert sorted(seen) == expected
 
 
-@pytest.mark.parametrize("token", ["", "-1", "x", "1.5", "²"])
+def test_ten_are_a_page_when_nothing_is_said(rows):
+    many = [Resource(f"{n}", "", {"ThingName": f"{n}", "CreationTime": START}) for n in range(11)]
+    answer = page({}, many, "Things", lambda r: r.data, name="ThingName")
+    assert len(answer["Things"]) == 10
+    assert "NextToken" in answer
+
+
+def test_jobs_created_at_that_moment_are_not_after_it(rows):
+    request = {"CreationTimeAfter": START + 3 * DAY}
+    found = page(
+        request, rows, "Jobs", lambda r: r.data, name="ThingName", created_after_includes=False
+    )
+    assert [row["ThingName"] for row in found["Jobs"]] == ["charlie"]
+
+
+@pytest.mark.parametrize("token", ["", "-1", "x", "1", "9" * 5000, "²", "bnVsbA==", "W1tdLFtdXQ=="])
 def test_a_token_that_was_never_given_out(rows, token):
     with pytest.raises(AWSError, match="NextToken"):
         page({"NextToken": token}, rows, "Things", lambda r: r.data, name="ThingName")
+
+
+def test_a_token_of_another_operation_or_order(rows):
+    token = page({"MaxResults": 1}, rows, "Things", lambda r: r.data, name="ThingName")["NextToken"]
+    for member, more in (("Others", {}), ("Things", {"SortOrder": "Ascending"})):
+        with pytest.raises(AWSError, match="NextToken"):
+            page({"NextToken": token, **more}, rows, member, lambda r: r.data, name="ThingName")
 
 
 def test_tables_are_apart_by_account_region_and_kind():

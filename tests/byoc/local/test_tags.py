@@ -80,3 +80,11 @@ def test_awss_own_keys_are_refused(cloud, arns):
                 Tags=[{"Key": key, "Value": "x"}],
             )
     assert cloud.sagemaker.list_tags(ResourceArn=arns[0])["Tags"] == TAGS
+
+
+def test_a_key_is_given_once(cloud, arns):
+    twice = [{"Key": "same", "Value": "1"}, {"Key": "same", "Value": "2"}]
+    with pytest.raises(ClientError, match="Duplicate tag key") as caught:
+        cloud.sagemaker.add_tags(ResourceArn=arns[0], Tags=twice)
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    assert cloud.sagemaker.list_tags(ResourceArn=arns[0])["Tags"] == TAGS

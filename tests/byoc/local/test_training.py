@@ -436,14 +436,14 @@ def test_an_image_by_its_digest(cloud, toy):
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        ("{account}.dkr.ecr.us-east-1.amazonaws.com/absent:1", "not found"),
+        ("{account}.dkr.ecr.us-east-1.amazonaws.com/absent:1", "Cannot find repository: absent in"),
         ("{account}.dkr.ecr.us-east-1.amazonaws.com/toy:absent", "not found"),
         ("{account}.dkr.ecr.us-east-1.amazonaws.com/toy", "not found"),  # means :latest
         (
             "{account}.dkr.ecr.eu-west-1.amazonaws.com/toy:1",
             "its region eu-west-1 is not us-east-1",
         ),
-        ("999999999999.dkr.ecr.us-east-1.amazonaws.com/toy:1", "not found"),
+        ("999999999999.dkr.ecr.us-east-1.amazonaws.com/toy:1", "in registry ID: 999999999999"),
         ("python:3.12", "must be an Amazon ECR image"),
     ],
 )
@@ -452,7 +452,6 @@ def test_an_image_that_cannot_be_had_is_refused_at_once(cloud, toy, image, said)
     with pytest.raises(ClientError, match=said) as caught:
         cloud.start(uri)
     assert caught.value.response["Error"]["Code"] == "ValidationException"
-    assert uri in str(caught.value)
     assert cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
 
 
@@ -522,6 +521,7 @@ NO_KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567
         ),
         (resources(InstanceGroups=GROUPS), "either InstanceGroups or InstanceType"),
         (resources(InstanceCount=0), "at least one instance"),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 28 * 86_400 + 1}}, "at most 2419200"),
         ({"ResourceConfig": {"VolumeSizeInGB": 1}}, "must have InstanceType and InstanceCount"),
         ({"ResourceConfig": {"InstanceGroups": GROUPS * 2}}, "must be given and unique"),
         (
@@ -588,6 +588,12 @@ def test_accounts_and_regions_do_not_see_each_other(open_cloud, toy_tag, account
         assert job["TrainingJobArn"] == arn
         assert cloud.log(LOG_GROUP) == [arn]
         assert len(cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"]) == 1
+
+
+def test_arns_are_of_the_regions_partition(open_cloud, toy_tag, account):
+    cloud = open_cloud(account, "cn-north-1")
+    job = cloud.train(cloud.push(toy_tag))
+    assert job["TrainingJobArn"] == f"arn:aws-cn:sagemaker:cn-north-1:{account}:training-job/job-1"
 
 
 def test_a_job_that_waits_for_its_turn_can_be_stopped(impatient, toy_tag):
