@@ -16,6 +16,7 @@ from botocore.config import Config
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 _LOCK = threading.Lock()
+KEPT = 64  # clients; each takes a megabyte or more
 _ADDRESS = "http://127.0.0.1"  # nothing is sent there
 
 
@@ -24,25 +25,25 @@ class Clients:
 
     def __init__(self, application: Callable) -> None:
         self._application = application
-        self._clients: dict[tuple[str, str, str], Any] = {}
+        self._get = functools.lru_cache(maxsize=KEPT)(self._create)
 
     def get(self, service: str, account: str, region: str) -> Any:
         """The client of `service` that acts for the account in the region."""
-        key = (service, account, region)
         with _LOCK:  # a session is not safe for several threads, its clients are
-            if key not in self._clients:
-                client = _session().client(
-                    service,
-                    region_name=region,
-                    endpoint_url=_ADDRESS,
-                    aws_access_key_id=account,
-                    aws_secret_access_key="local",
-                    config=Config(retries={"total_max_attempts": 1}, proxies={}),
-                )
-                send = functools.partial(self._send, account)
-                client.meta.events.register("before-send", send)
-                self._clients[key] = client
-            return self._clients[key]
+            return self._get(service, account, region)
+
+    def _create(self, service: str, account: str, region: str) -> Any:
+        client = _session().client(
+            service,
+            region_name=region,
+            endpoint_url=_ADDRESS,
+            aws_access_key_id=account,
+            aws_secret_access_key="local",
+            config=Config(retries={"total_max_attempts": 1}, proxies={}),
+        )
+        send = functools.partial(self._send, account)
+        client.meta.events.register("before-send", send)
+        return client
 
     def _send(self, account: str, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         """Answer in botocore's place: what `before-send` returns is the response."""
