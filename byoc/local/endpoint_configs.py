@@ -60,7 +60,8 @@ def delete_endpoint_config(context: Context, request: dict[str, Any]) -> None:
 
 
 def _check(context: Context, variant: dict[str, Any]) -> None:
-    _refuse(set(variant) - VARIANT_SUPPORTED)
+    # Terraform says of what is not wanted that it is false.
+    _refuse({name for name, value in variant.items() if value is not False} - VARIANT_SUPPORTED)
     if "ModelName" not in variant:
         raise not_implemented("CreateEndpointConfig with inference components")
     for member in ("InstanceType", "InitialInstanceCount"):

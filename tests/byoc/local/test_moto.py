@@ -45,7 +45,7 @@ def test_who_one_is(cloud, clients, make_role):
         ("get_bucket_analytics_configuration", {"Id": "x"}),
         ("get_bucket_intelligent_tiering_configuration", {"Id": "x"}),
         ("get_bucket_metadata_configuration", {}),
-        ("get_bucket_request_payment", {}),
+        ("put_bucket_request_payment", {"RequestPaymentConfiguration": {"Payer": "Requester"}}),
         ("get_bucket_abac", {}),
     ],
 )
@@ -54,6 +54,14 @@ def test_settings_of_a_bucket_that_would_not_be_kept_are_refused(cloud, method, 
     with pytest.raises(ClientError) as caught:
         getattr(cloud.client("s3"), method)(Bucket=cloud.aws.bucket, **arguments)
     assert caught.value.response["Error"]["Code"] == "NotImplementedException"
+
+
+def test_the_owner_of_a_bucket_pays(cloud):
+    cloud.put("x", b"")
+    s3 = cloud.client("s3")
+    assert s3.get_bucket_request_payment(Bucket=cloud.aws.bucket)["Payer"] == "BucketOwner"
+    with pytest.raises(s3.exceptions.NoSuchBucket):
+        s3.get_bucket_request_payment(Bucket="there-is-none")
 
 
 @pytest.fixture
