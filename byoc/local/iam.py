@@ -177,7 +177,7 @@ def _trusts_sagemaker(context: Context, role: Role) -> bool:
     document = json.loads(trust) if isinstance(trust, str) else trust
     values: dict[str, str | list[str]] = {
         "aws:SourceAccount": context.account,
-        "aws:SourceArn": f"arn:aws:sagemaker:{context.region}:{context.account}:*",
+        "aws:SourceArn": f"arn:{context.partition}:sagemaker:{context.region}:{context.account}:*",
     }
     service = ("Service", SAGEMAKER)
     decision = policies.decide([document], "sts:AssumeRole", role.arn, values, service)

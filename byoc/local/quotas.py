@@ -193,7 +193,7 @@ def request_service_quota_increase(context: Context, request: dict[str, Any]) ->
                 "You must provide a quota value greater than the current quota value.",
             )
         identity, moment = uuid.uuid4().hex, now()
-        root = f"arn:aws:iam::{context.account}:root"
+        root = f"arn:{context.partition}:iam::{context.account}:root"
         data = {
             **SERVICE,
             "Id": identity,
@@ -270,7 +270,8 @@ def _only_sagemaker(request: dict[str, Any]) -> None:
 
 
 def _arn(context: Context, name: str, account: str) -> str:
-    return f"arn:aws:servicequotas:{context.region}:{account}:sagemaker/{code_of(name)}"
+    place = f"{context.partition}:servicequotas:{context.region}:{account}"
+    return f"arn:{place}:sagemaker/{code_of(name)}"
 
 
 def _quota(context: Context, name: str, value: float, account: str | None = None) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class _ModelError(Exception):
             "OriginalMessage": original,
             "OriginalStatusCode": self.status,
             "LogStreamArn": (
-                f"arn:aws:logs:{region}:{context.account}:log-group:{group}"
+                f"arn:{context.partition}:logs:{region}:{context.account}:log-group:{group}"
                 f":log-stream:{call.replica.stream}"
             ),
         }

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from moto.utilities.utils import get_partition
+
 from byoc.engines import Engine
 from byoc.local.clients import Clients
 from byoc.local.options import Options
@@ -60,11 +62,16 @@ class Context:
     account: str
     region: str
 
+    @property
+    def partition(self) -> str:
+        """`aws`, or what it is called in China and GovCloud."""
+        return get_partition(self.region)
+
     def table(self, kind: str) -> dict[str, Resource]:
         return self.platform.state.table(self.account, self.region, kind)
 
     def arn(self, kind: str, name: str) -> str:
-        return f"arn:aws:sagemaker:{self.region}:{self.account}:{kind}/{name.lower()}"
+        return f"arn:{self.partition}:sagemaker:{self.region}:{self.account}:{kind}/{name.lower()}"
 
     def client(self, service: str) -> Any:
         """A boto3 client of this account and region at the local AWS itself."""

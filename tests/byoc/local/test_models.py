@@ -127,3 +127,15 @@ def test_a_model_larger_than_its_volume_fails_its_endpoint(cloud, create, toy):
     found = cloud.deployed()
     assert found["EndpointStatus"] == "Failed"
     assert "more than the 1,073,741,824 bytes of the instance's volume" in found["FailureReason"]
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
+)
+def test_arns_name_the_partition_of_the_region(open_cloud, account, toy_tag, region, partition):
+    cloud = open_cloud(account, region)
+    image = {"Image": f"{cloud.push(toy_tag)}"}
+    created = cloud.sagemaker.create_model(
+        ModelName="m", PrimaryContainer=image, ExecutionRoleArn=cloud.role
+    )
+    assert created["ModelArn"] == f"arn:{partition}:sagemaker:{region}:{account}:model/m"
