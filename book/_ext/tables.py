@@ -28,7 +28,7 @@ class Operations(Table):
 
     def lines(self):
         for service, rows in groupby(operations.rows(), key=itemgetter(0)):
-            yield from ("", "{.operations}", f"| {service} | What it does here |", "|---|---|")
+            yield from ("", "{.names}", f"| {service} | What it does here |", "|---|---|")
             for _, name, sentence in rows:
                 yield f"| `{name}` | {sentence} |"
 

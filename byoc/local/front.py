@@ -146,6 +146,8 @@ class Front:
         try:
             chunks = self._moto(call.environ, start)
             answer = Answer(*started[-1], chunks)
+        except AWSError:
+            raise
         except Exception:  # moto reached code that it has not written
             log.exception("%s", call.words)
             raise not_implemented(call.words) from None

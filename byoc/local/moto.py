@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from moto.cloudformation.models import ChangeSet, Stack
 from moto.core.responses import ActionResult
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import AWSManagedPolicy, IAMBackend, Role, get_account_id_from
@@ -126,6 +127,19 @@ def _bucket_response_get(self: S3Response, bucket_name: str, querystring: dict[s
 _moto_bucket_response_get = S3Response._bucket_response_get
 
 
+def _without_sagemaker(parse_template: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Refuse SageMaker's resources (moto: it has them in a SageMaker of its own)."""
+
+    @functools.wraps(parse_template)
+    def corrected(self: Stack | ChangeSet) -> None:
+        parse_template(self)
+        for resource in self.template_dict.get("Resources", {}).values():
+            if str(resource.get("Type")).startswith("AWS::SageMaker::"):
+                raise not_implemented(f"CloudFormation's {resource['Type']}")
+
+    return corrected
+
+
 def _filter_log_events(self: LogsResponse) -> str:
     """By the streams' prefix too, and always by time (moto: neither)."""
     names, prefix = self._get_param("logStreamNames", []), self._get_param("logStreamNamePrefix")
@@ -168,5 +182,9 @@ CORRECTIONS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
     ),
     (STSBackend, "get_caller_identity", _get_caller_identity),
     (S3Response, "_bucket_response_get", _bucket_response_get),
+    *(
+        (template, "_parse_template", _without_sagemaker(template._parse_template))
+        for template in (Stack, ChangeSet)
+    ),
     (LogsResponse, "filter_log_events", _filter_log_events),
 )
