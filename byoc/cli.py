@@ -106,8 +106,8 @@ def status(as_json: bool) -> None:
     _print(content, as_json, lambda: "\n".join([first, *rows]))
 
 
-def _age(since: float) -> timedelta:
-    return timedelta(seconds=int(time.time() - since))
+def _age(since: float) -> str:
+    return str(timedelta(seconds=int(time.time() - since)))
 
 
 @main.command()

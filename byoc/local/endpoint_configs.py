@@ -27,6 +27,8 @@ VARIANT_SUPPORTED = {
 
 @operation
 def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Keep variants of models, instances and weights; refuse serverless and asynchronous inference,
+    data capture, shadow variants, accelerators and inference components."""
     _refuse(set(request) - SUPPORTED)
     for variant in request["ProductionVariants"]:
         _check(context, variant)
@@ -41,21 +43,25 @@ def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[st
 
 @operation
 def describe_endpoint_config(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Show the configuration as it was created."""
     return hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"]).data
 
 
 @operation
 def list_endpoint_configs(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """List the configurations, filtered and sorted."""
     return hosting.listing(context, request, ENDPOINT_CONFIG)
 
 
 @operation
 def delete_endpoint_config(context: Context, request: dict[str, Any]) -> None:
+    """Delete the configuration; endpoints made from it go on."""
     hosting.delete(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
 
 
 def _check(context: Context, variant: dict[str, Any]) -> None:
-    _refuse(set(variant) - VARIANT_SUPPORTED)
+    # Terraform says of what is not wanted that it is false.
+    _refuse({name for name, value in variant.items() if value is not False} - VARIANT_SUPPORTED)
     if "ModelName" not in variant:
         raise not_implemented("CreateEndpointConfig with inference components")
     for member in ("InstanceType", "InitialInstanceCount"):

@@ -23,6 +23,8 @@ IN_PROGRESS = ("Creating", "Updating", "Deleting")
 
 @operation
 def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Start the image's `serve` once for each instance of each variant; in service when every one
+    answers `/ping` with 200."""
     config = hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
     plans = _plans(context, config)
     data = _pending(config.name, plans) | {
@@ -41,17 +43,21 @@ def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
 
 @operation
 def describe_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Show the endpoint with its status, variants, images and failure reason."""
     with context.platform.state.lock:
         return dict(hosting.find(context, ENDPOINT, request["EndpointName"]).data)
 
 
 @operation
 def list_endpoints(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """List the endpoints, filtered and sorted."""
     return hosting.listing(context, request, ENDPOINT)
 
 
 @operation
 def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Start new containers, switch to them when all serve, and stop the old ones; no request fails.
+    Refuse canary, linear and rolling deployments."""
     deployment_config = _deployment_config("UpdateEndpoint", request)
     with context.platform.state.lock:
         endpoint = _changeable(context, request["EndpointName"])
@@ -72,6 +78,7 @@ def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
 def update_endpoint_weights_and_capacities(
     context: Context, request: dict[str, Any]
 ) -> dict[str, Any]:
+    """Change the weights and the number of containers of variants in service."""
     with context.platform.state.lock:
         endpoint = _changeable(context, request["EndpointName"])
         plans = {name: v.plan for name, v in endpoint.runtime.variants.items()}
@@ -103,8 +110,10 @@ def update_endpoint_weights_and_capacities(
 
 @operation
 def delete_endpoint(context: Context, request: dict[str, Any]) -> None:
-    """Refused while the endpoint is in progress, as users of AWS report: aws/amazon-sagemaker-
-    examples#3432."""
+    """Stop all containers and delete the endpoint; refused while it is created, updated or deleted.
+
+    As users of AWS report: aws/amazon-sagemaker-examples#3432.
+    """
     with context.platform.state.lock:
         endpoint = hosting.find(context, ENDPOINT, request["EndpointName"])
         _settled(endpoint)

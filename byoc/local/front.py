@@ -4,38 +4,34 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from werkzeug.wrappers import Response
 
-from byoc.local import (
-    endpoint_configs,  # noqa: F401  (it fills OPERATIONS, and so do four more)
-    endpoints,  # noqa: F401
-    iam,
-    models,  # noqa: F401
-    moto,
-    protocol,
-    quotas,
-    status,
-    tagging,
-    tags,
-    trail,
-    training,  # noqa: F401
-)
+from byoc.local import iam, moto, protocol, quotas, status, tags, trail
 from byoc.local.call import Call
 from byoc.local.daemon import STATUS
 from byoc.local.errors import AWSError, not_implemented
+from byoc.local.operations import OPERATIONS
 from byoc.local.refusals import refusal
 from byoc.local.runtime import invoke_endpoint, invoke_endpoint_with_response_stream
-from byoc.local.service import OPERATIONS, Context, Handler, Platform
+from byoc.local.service import Context, Platform
 
 log = logging.getLogger(__name__)
 
 INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
 STREAMED = re.compile(r"/endpoints/([^/]+)/invocations-response-stream")
 RUNTIME = re.compile(r"/endpoints/([^/]+)/(async-invocations)")
+# Services of which we answer operations in the JSON protocol, by what X-Amz-Target calls them.
+# What they lack in OPERATIONS is moto's; SageMaker's is all ours.
+SERVICES = {
+    "SageMaker": "sagemaker",
+    "ServiceQuotasV20190624": "service-quotas",
+    "ResourceGroupsTaggingAPI_20170126": "resourcegroupstaggingapi",
+    "CloudTrail_20131101": "cloudtrail",
+}
 
 
 @dataclass
@@ -69,16 +65,7 @@ class Front:
 
     def __init__(self, platform: Platform, application: Any) -> None:
         self.platform = platform
-        self._trail = trail.Trail()
         self._moto = application
-        # By the first part of X-Amz-Target: the service's name in botocore, and what we answer.
-        # What a table lacks is moto's; SageMaker's is all ours.
-        self._tables: dict[str, tuple[str, Mapping[str, Handler]]] = {
-            "SageMaker": ("sagemaker", OPERATIONS),
-            "ServiceQuotasV20190624": ("service-quotas", quotas.OPERATIONS),
-            "ResourceGroupsTaggingAPI_20170126": ("resourcegroupstaggingapi", tagging.OPERATIONS),
-            "CloudTrail_20131101": ("cloudtrail", {"LookupEvents": self._trail.lookup_events}),
-        }
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
         call = Call(environ)
@@ -96,7 +83,7 @@ class Front:
             answer.headers["x-amzn-RequestId"] = str(uuid.uuid4())
         if kept:
             body = answer.get_data() if isinstance(answer, Response) else answer.whole
-            self._trail.record(call, answer.status_code, dict(answer.headers), body)
+            self.platform.trail.record(call, answer.status_code, dict(answer.headers), body)
         return answer(environ, start_response)
 
     def _answer(self, call: Call) -> Response | Answer:
@@ -121,22 +108,20 @@ class Front:
         if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":
             return iam.simulate_principal_policy(context, call.request.form)
         prefix, name = call.target
-        service, table = self._tables.get(prefix, ("", {}))
-        if service == "sagemaker" or name in table:
+        service = SERVICES.get(prefix, "")
+        if service == "sagemaker" or name in OPERATIONS.get(service, {}):
             try:
-                return self._ours(context, call, service, table)
+                return self._ours(context, call, service)
             except quotas.OfAnotherService:
                 pass
         return self._ask_moto(call)
 
-    def _ours(
-        self, context: Context, call: Call, service: str, table: Mapping[str, Handler]
-    ) -> Response:
+    def _ours(self, context: Context, call: Call, service: str) -> Response:
         """The answer of one of our handlers to a request in the JSON protocol."""
         name = call.target[1]
         if name not in protocol.service(service).operation_names:
             raise AWSError("UnknownOperationException", f"SageMaker has no operation {name}.")
-        handler = table.get(name)
+        handler = OPERATIONS[service].get(name)
         if handler is None:
             raise not_implemented(f"SageMaker's {name}")
         request = protocol.parse(name, call.body, service)
@@ -161,6 +146,8 @@ class Front:
         try:
             chunks = self._moto(call.environ, start)
             answer = Answer(*started[-1], chunks)
+        except AWSError:
+            raise
         except Exception:  # moto reached code that it has not written
             log.exception("%s", call.words)
             raise not_implemented(call.words) from None

@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response
 
 from byoc.local import policies
 from byoc.local.errors import AWSError, not_implemented, validation
-from byoc.local.service import Context
+from byoc.local.service import Context, operation_of
 
 SAGEMAKER = "sagemaker.amazonaws.com"
 
@@ -177,7 +177,7 @@ def _trusts_sagemaker(context: Context, role: Role) -> bool:
     document = json.loads(trust) if isinstance(trust, str) else trust
     values: dict[str, str | list[str]] = {
         "aws:SourceAccount": context.account,
-        "aws:SourceArn": context.arn("*", "").removesuffix("/"),
+        "aws:SourceArn": f"arn:{context.partition}:sagemaker:{context.region}:{context.account}:*",
     }
     service = ("Service", SAGEMAKER)
     decision = policies.decide([document], "sts:AssumeRole", role.arn, values, service)
@@ -200,8 +200,10 @@ def _document(policy: Any) -> dict[str, Any]:
 UNSUPPORTED = ("PermissionsBoundaryPolicyInputList", "ResourcePolicy", "CallerArn", "ResourceOwner")
 
 
+@operation_of("iam")
 def simulate_principal_policy(context: Context, form: MultiDict[str, str]) -> Response:
-    """Each action on each resource, decided by the principal's policies and those given."""
+    """Decide each action on each resource by the policies of a user, group or role and those given;
+    the answer does not say which statement decided."""
     for member in UNSUPPORTED:
         if any(key.partition(".")[0] == member for key in form):
             raise not_implemented(f"iam: SimulatePrincipalPolicy with {member}")

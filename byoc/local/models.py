@@ -25,6 +25,8 @@ KEPT = ("PrimaryContainer", "Containers", "ExecutionRoleArn", "VpcConfig")
 
 @operation
 def create_model(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Check image, model data and role and keep the model; it has one container. Refuse multi-model
+    containers, inference pipelines, private registries and model packages."""
     _check(context, container_of(request), request)
     data = {member: request[member] for member in KEPT if member in request}
     data["EnableNetworkIsolation"] = request.get("EnableNetworkIsolation", False)
@@ -33,16 +35,19 @@ def create_model(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 @operation
 def describe_model(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Show the model as it was created."""
     return hosting.find(context, MODEL, request["ModelName"]).data
 
 
 @operation
 def list_models(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """List the models, filtered and sorted."""
     return hosting.listing(context, request, MODEL)
 
 
 @operation
 def delete_model(context: Context, request: dict[str, Any]) -> None:
+    """Delete the model; endpoints that run it go on."""
     hosting.delete(context, MODEL, request["ModelName"])
 
 

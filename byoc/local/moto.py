@@ -5,11 +5,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from moto.cloudformation.models import ChangeSet, Stack
+from moto.core.responses import ActionResult
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import AWSManagedPolicy, IAMBackend, Role, get_account_id_from
 from moto.logs.exceptions import InvalidParameterException
 from moto.logs.responses import LogsResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.responses import S3Response
 from moto.sts.models import STSBackend
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Request
@@ -34,6 +37,7 @@ IGNORED_BY_S3 = (
     "session",
     "torrent",
 )
+ANSWERED = {("GET", "requestPayment")}  # corrected below
 
 
 def application() -> DomainDispatcherApplication:
@@ -57,7 +61,7 @@ def refuse_what_it_ignores(service: str | None, request: Request) -> None:
     """Raise our refusal for what moto would answer as if it had been something else."""
     if service == "s3":
         for setting in IGNORED_BY_S3:
-            if setting in request.args:
+            if setting in request.args and (request.method, setting) not in ANSWERED:
                 raise not_implemented(f"s3: {request.method} with ?{setting}")
         if request.method == "PUT" and request.mimetype == "application/x-www-form-urlencoded":
             raise not_implemented("s3: PUT of this Content-Type, whose body moto would lose")
@@ -111,6 +115,31 @@ def _get_caller_identity(self: STSBackend, access_key: str, region: str) -> tupl
 _moto_get_caller_identity = STSBackend.get_caller_identity
 
 
+def _bucket_response_get(self: S3Response, bucket_name: str, querystring: dict[str, Any]) -> Any:
+    """With GetBucketRequestPayment, which Terraform asks of each bucket (moto: a listing)."""
+    if "requestPayment" not in querystring:
+        return _moto_bucket_response_get(self, bucket_name, querystring)
+    bucket = self.backend.head_bucket(bucket_name)
+    self.data["Action"] = "GetBucketRequestPayment"
+    return self.serialized(ActionResult({"Payer": bucket.payer}))
+
+
+_moto_bucket_response_get = S3Response._bucket_response_get
+
+
+def _without_sagemaker(parse_template: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Refuse SageMaker's resources (moto: it has them in a SageMaker of its own)."""
+
+    @functools.wraps(parse_template)
+    def corrected(self: Stack | ChangeSet) -> None:
+        parse_template(self)
+        for resource in self.template_dict.get("Resources", {}).values():
+            if str(resource.get("Type")).startswith("AWS::SageMaker::"):
+                raise not_implemented(f"CloudFormation's {resource['Type']}")
+
+    return corrected
+
+
 def _filter_log_events(self: LogsResponse) -> str:
     """By the streams' prefix too, and always by time (moto: neither)."""
     names, prefix = self._get_param("logStreamNames", []), self._get_param("logStreamNamePrefix")
@@ -152,5 +181,10 @@ CORRECTIONS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
         )
     ),
     (STSBackend, "get_caller_identity", _get_caller_identity),
+    (S3Response, "_bucket_response_get", _bucket_response_get),
+    *(
+        (template, "_parse_template", _without_sagemaker(template._parse_template))
+        for template in (Stack, ChangeSet)
+    ),
     (LogsResponse, "filter_log_events", _filter_log_events),
 )

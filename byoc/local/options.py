@@ -16,12 +16,12 @@ class Options:
     """How the local AWS differs from AWS where waiting teaches nothing, and what it may use."""
 
     startup_timeout: float = _option(20.0, "seconds for the first good /ping (AWS: 480)")
-    stop_grace: float = _option(120.0, "seconds from SIGTERM to SIGKILL of a training job")
+    stop_grace: float = _option(120.0, "seconds from SIGTERM to SIGKILL; endpoints wait 30 at most")
     parallel_jobs: int = _option(4, "training jobs that run at a time")
     memory: float | None = _option(None, "GiB that one container may take")
-    disk: float | None = _option(None, "GiB that the folders of all containers may hold together")
+    disk: float | None = _option(None, "GiB on disk beyond which no job may download its input")
     ping_interval: float = _option(5.0, "seconds between two /ping to a container in service")
-    metrics_interval: float = _option(10.0, "seconds between deliveries of metrics (AWS: 60)")
+    metrics_interval: float = _option(10.0, "seconds between metrics of an endpoint (AWS: 60)")
     volume_size: int = _option(30, "GB of an instance's disk without VolumeSizeInGB")
 
     @classmethod

@@ -17,11 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moto.utilities.utils import get_partition
-
 from byoc.local import protocol
 from byoc.local.errors import AWSError
-from byoc.local.service import Context, Handler
+from byoc.local.service import Context, operation_of
 from byoc.local.state import Resource, now
 
 TRAINING, ENDPOINT = "training job usage", "endpoint usage"
@@ -30,6 +28,8 @@ TRANSFORM, PROCESSING = "transform job usage", "processing job usage"
 ACCELERATED = re.compile(r"ml\.(gr?|p|trn|inf|dl)\d")
 SERVICE = {"ServiceCode": "sagemaker", "ServiceName": "Amazon SageMaker"}
 PAGE = 100  # entries of an answer when MaxResults is absent
+
+operation = operation_of("service-quotas")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,9 @@ class OfAnotherService(Exception):
     """The request is about the quotas of another service than SageMaker."""
 
 
+@operation
 def list_service_quotas(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """List SageMaker's quotas with the values that hold in this account."""
     _only_sagemaker(request)
     wanted = request.get("QuotaCode")
     rows = [
@@ -159,22 +161,30 @@ def list_service_quotas(context: Context, request: dict[str, Any]) -> dict[str, 
     return _page(request, rows, "Quotas")
 
 
+@operation
 def get_service_quota(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Show one of SageMaker's quotas with the value that holds in this account."""
     name = _find(request)
     return {"Quota": _quota(context, name, _value(context, name))}
 
 
+@operation
 def list_aws_default_service_quotas(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """List SageMaker's quotas with the values of a new account."""
     _only_sagemaker(request)
     rows = [_default(context, name) for _, name in sorted(_names().items())]
     return _page(request, rows, "Quotas")
 
 
+@operation
 def get_aws_default_service_quota(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Show one of SageMaker's quotas with the value of a new account."""
     return {"Quota": _default(context, _find(request))}
 
 
+@operation
 def request_service_quota_increase(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Raise one of SageMaker's quotas; granted at once."""
     name, wanted = _find(request), request["DesiredValue"]
     with context.platform.state.lock:
         if wanted <= _value(context, name):
@@ -183,7 +193,7 @@ def request_service_quota_increase(context: Context, request: dict[str, Any]) ->
                 "You must provide a quota value greater than the current quota value.",
             )
         identity, moment = uuid.uuid4().hex, now()
-        root = f"arn:{get_partition(context.region)}:iam::{context.account}:root"
+        root = f"arn:{context.partition}:iam::{context.account}:root"
         data = {
             **SERVICE,
             "Id": identity,
@@ -204,40 +214,32 @@ def request_service_quota_increase(context: Context, request: dict[str, Any]) ->
     return {"RequestedQuota": data}
 
 
+@operation
 def get_requested_service_quota_change(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Show a request for an increase."""
     found = _requests(context).get(request["RequestId"])
     if found is None:
         raise OfAnotherService
     return {"RequestedQuota": found.data}
 
 
+@operation
 def list_requested_service_quota_change_history(
     context: Context, request: dict[str, Any]
 ) -> dict[str, Any]:
+    """List the requests for increases of SageMaker's quotas."""
     if request.get("ServiceCode", "sagemaker") != "sagemaker":
         raise OfAnotherService
     return _history(context, request)
 
 
+@operation
 def list_requested_service_quota_change_history_by_quota(
     context: Context, request: dict[str, Any]
 ) -> dict[str, Any]:
+    """List the requests for increases of one quota."""
     _find(request)
     return _history(context, request)
-
-
-OPERATIONS: dict[str, Handler] = {
-    "ListServiceQuotas": list_service_quotas,
-    "GetServiceQuota": get_service_quota,
-    "ListAWSDefaultServiceQuotas": list_aws_default_service_quotas,
-    "GetAWSDefaultServiceQuota": get_aws_default_service_quota,
-    "RequestServiceQuotaIncrease": request_service_quota_increase,
-    "GetRequestedServiceQuotaChange": get_requested_service_quota_change,
-    "ListRequestedServiceQuotaChangeHistory": list_requested_service_quota_change_history,
-    "ListRequestedServiceQuotaChangeHistoryByQuota": (
-        list_requested_service_quota_change_history_by_quota
-    ),
-}
 
 
 def _requests(context: Context) -> dict[str, Resource]:
@@ -268,8 +270,8 @@ def _only_sagemaker(request: dict[str, Any]) -> None:
 
 
 def _arn(context: Context, name: str, account: str) -> str:
-    partition = get_partition(context.region)
-    return f"arn:{partition}:servicequotas:{context.region}:{account}:sagemaker/{code_of(name)}"
+    place = f"{context.partition}:servicequotas:{context.region}:{account}"
+    return f"arn:{place}:sagemaker/{code_of(name)}"
 
 
 def _quota(context: Context, name: str, value: float, account: str | None = None) -> dict[str, Any]:

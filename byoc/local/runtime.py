@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from botocore.model import Shape
-from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Request, Response
 
 from byoc.local import eventstream, protocol
@@ -21,7 +20,7 @@ from byoc.local.deployment import Deployment
 from byoc.local.endpoint_metrics import Invocation
 from byoc.local.errors import AWSError, not_implemented
 from byoc.local.instances import Replica
-from byoc.local.service import Context
+from byoc.local.service import Context, operation_of
 
 TIMEOUT = 60.0  # seconds for the container's answer
 STREAM_TIMEOUT = 480.0  # seconds for a whole streamed answer. Source: deploy-model-options
@@ -39,9 +38,15 @@ RETURNED = ("Content-Type", CUSTOM_ATTRIBUTES, INFERENCE_ID, NEW_SESSION, CLOSED
 VISIBLE = re.compile(r"[\x20-\x7e\t]{0,1024}")  # what a header's value may be
 NOT_IMPLEMENTED = ("TargetContainerHostname", "InferenceComponentName")
 
+operation = operation_of("sagemaker-runtime")
 
+
+@operation
 def invoke_endpoint(context: Context, name: str, request: Request) -> Response:
-    """Pass one request to a container of the endpoint; raises AWSError as AWS answers."""
+    """Pass the request to a container, chosen by variant, weight or session, and its answer back.
+
+    Raises AWSError as AWS answers.
+    """
     call = _Call(context, name, "InvokeEndpoint", request)
     try:
         with call.watched():
@@ -58,8 +63,9 @@ def invoke_endpoint(context: Context, name: str, request: Request) -> Response:
         call.finish()
 
 
+@operation
 def invoke_endpoint_with_response_stream(context: Context, name: str, request: Request) -> Response:
-    """Pass one request to a container, and its answer back in parts as they come."""
+    """Pass the request to a container, and its answer back in parts as they come."""
     call = _Call(context, name, "InvokeEndpointWithResponseStream", request)
     try:
         with call.watched():
@@ -112,7 +118,7 @@ class _ModelError(Exception):
             "OriginalMessage": original,
             "OriginalStatusCode": self.status,
             "LogStreamArn": (
-                f"arn:{get_partition(region)}:logs:{region}:{context.account}:log-group:{group}"
+                f"arn:{context.partition}:logs:{region}:{context.account}:log-group:{group}"
                 f":log-stream:{call.replica.stream}"
             ),
         }

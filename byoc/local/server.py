@@ -25,6 +25,7 @@ from byoc.local.options import Options
 from byoc.local.service import Platform
 from byoc.local.slots import Slots
 from byoc.local.state import State
+from byoc.local.trail import Trail
 
 HOST = "127.0.0.1"
 THREADS = 256  # requests that are answered at a time; an invocation may take a minute
@@ -58,6 +59,7 @@ class Server:
             work,
             Clients(application),
             Slots(options.parallel_jobs),
+            Trail(),
         )
         self._server = wsgi.Server(
             (HOST, port),

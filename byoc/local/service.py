@@ -1,9 +1,9 @@
-"""The table of operations, and what each of them is given."""
+"""How an operation is added, and what its handler is given."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from moto.utilities.utils import get_partition
 
@@ -13,16 +13,32 @@ from byoc.local.options import Options
 from byoc.local.slots import Slots
 from byoc.local.state import Resource, State
 
-Handler = Callable[["Context", dict[str, Any]], dict[str, Any] | None]
+if TYPE_CHECKING:
+    from byoc.local.trail import Trail
 
-OPERATIONS: dict[str, Handler] = {}
+# In the JSON protocols it takes a Context and the request's members, and returns the answer's.
+Handler = Callable[..., Any]
+H = TypeVar("H", bound=Handler)
+
+OPERATIONS: dict[str, dict[str, Handler]] = {}  # by the service's name in boto3 and the operation
 
 
-def operation(handler: Handler) -> Handler:
-    """Serve the SageMaker operation of the handler's name: `create_model` serves CreateModel."""
-    name = "".join(word.capitalize() for word in handler.__name__.split("_"))
-    OPERATIONS[name] = handler
-    return handler
+def operation_of(service: str) -> Callable[[H], H]:
+    """Serve the service's operation of the handler's name: `create_model` serves CreateModel.
+
+    The first sentence of the handler's docstring says what the operation does here: the book's
+    page on the local AWS shows it.
+    """
+
+    def register(handler: H) -> H:
+        name = "".join(word.capitalize() for word in handler.__name__.split("_"))
+        OPERATIONS.setdefault(service, {})[name.replace("Aws", "AWS")] = handler
+        return handler
+
+    return register
+
+
+operation = operation_of("sagemaker")
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,7 @@ class Platform:
     work: Path
     clients: Clients
     slots: Slots  # one for each training job that may run at a time
+    trail: "Trail"
 
 
 @dataclass(frozen=True)
@@ -45,12 +62,16 @@ class Context:
     account: str
     region: str
 
+    @property
+    def partition(self) -> str:
+        """`aws`, or what it is called in China and GovCloud."""
+        return get_partition(self.region)
+
     def table(self, kind: str) -> dict[str, Resource]:
         return self.platform.state.table(self.account, self.region, kind)
 
     def arn(self, kind: str, name: str) -> str:
-        partition = get_partition(self.region)
-        return f"arn:{partition}:sagemaker:{self.region}:{self.account}:{kind}/{name.lower()}"
+        return f"arn:{self.partition}:sagemaker:{self.region}:{self.account}:{kind}/{name.lower()}"
 
     def client(self, service: str) -> Any:
         """A boto3 client of this account and region at the local AWS itself."""

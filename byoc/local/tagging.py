@@ -18,14 +18,18 @@ from moto.utilities.utils import get_partition
 
 from byoc.local import tags
 from byoc.local.errors import AWSError
-from byoc.local.service import Context, Handler
+from byoc.local.service import Context, operation_of
 from byoc.local.state import Resource
 
 PAGE = 50  # resources of one answer of GetResources when ResourcesPerPage is absent
 KEYS = 1000  # tag keys or values of one answer
 
+operation = operation_of("resourcegroupstaggingapi")
 
+
+@operation
 def get_resources(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Find resources of SageMaker and of the services of moto by tag, type or ARN."""
     arns, kinds = request.get("ResourceARNList"), request.get("ResourceTypeFilters")
     if arns and (kinds or request.get("TagFilters")):
         raise _invalid("ResourceARNList cannot be combined with other filters.")
@@ -48,18 +52,24 @@ def get_resources(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     return _page(request, rows, "ResourceTagMappingList", request.get("ResourcesPerPage", PAGE))
 
 
+@operation
 def get_tag_keys(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """List the tag keys in use."""
     keys = sorted({key for found in _tagged(context) for key in found.tags})
     return _page(request, keys, "TagKeys", KEYS)
 
 
+@operation
 def get_tag_values(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """List the values of a tag key."""
     key = request["Key"]
     values = sorted({found.tags[key] for found in _tagged(context) if key in found.tags})
     return _page(request, values, "TagValues", KEYS)
 
 
+@operation
 def tag_resources(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Tag resources of several services; what can't be tagged here is named in the answer."""
     wanted = request["Tags"]
     return _on_each(
         context,
@@ -69,7 +79,9 @@ def tag_resources(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+@operation
 def untag_resources(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Remove tags of resources of several services."""
     keys = request["TagKeys"]
     return _on_each(
         context,
@@ -77,15 +89,6 @@ def untag_resources(context: Context, request: dict[str, Any]) -> dict[str, Any]
         lambda resource: tags.remove(resource, keys),
         lambda backend, arn: backend.untag_resource(arn, keys),
     )
-
-
-OPERATIONS: dict[str, Handler] = {
-    "GetResources": get_resources,
-    "GetTagKeys": get_tag_keys,
-    "GetTagValues": get_tag_values,
-    "TagResources": tag_resources,
-    "UntagResources": untag_resources,
-}
 
 
 def _tagged(context: Context) -> Iterator[TaggedResource]:

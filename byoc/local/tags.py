@@ -11,6 +11,7 @@ MOST = 50  # tags of a resource. Source: Developer Guide, tagging; API Reference
 
 @operation
 def add_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Add or change tags of a resource."""
     with context.platform.state.lock:
         resource = _find(context, request["ResourceArn"])
         add(resource, tags_of(request))
@@ -19,6 +20,7 @@ def add_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 @operation
 def delete_tags(context: Context, request: dict[str, Any]) -> None:
+    """Remove tags of a resource."""
     with context.platform.state.lock:
         resource = _find(context, request["ResourceArn"])
         remove(resource, request["TagKeys"])
@@ -26,6 +28,7 @@ def delete_tags(context: Context, request: dict[str, Any]) -> None:
 
 @operation
 def list_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Show the tags of a resource, all in one answer."""
     with context.platform.state.lock:
         return {"Tags": _as_list(_find(context, request["ResourceArn"]).tags)}
 

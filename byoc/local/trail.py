@@ -28,7 +28,7 @@ from byoc.local import protocol
 from byoc.local.call import Call
 from byoc.local.errors import AWSError
 from byoc.local.iam import Identity
-from byoc.local.service import Context
+from byoc.local.service import Context, operation_of
 
 KEPT = 10_000  # events of an account and region; AWS keeps 90 days
 BODY = 16 * 1024  # bytes of a request or answer that are kept; larger ones are left out
@@ -141,26 +141,33 @@ class Trail:
             place = (caller.account, caller.region)
             self._records.setdefault(place, deque(maxlen=KEPT)).append(record)
 
-    def lookup_events(self, context: Context, request: dict[str, Any]) -> dict[str, Any]:
-        """LookupEvents: the newest first."""
-        if request.get("EventCategory") == "insight":
-            return {"Events": []}  # no unusual activity is ever found
-        start, end = request.get("StartTime"), request.get("EndTime")
-        if start and end and start > end:
-            raise AWSError(
-                "InvalidTimeRangeException",
-                "Time range is invalid: the start time must be before the end time.",
-            )
+    def of(self, account: str, region: str) -> list[Record]:
+        """What is kept of an account and region, oldest first."""
         with self._lock:
-            records = list(self._records.get((context.account, context.region), ()))
-        found = _matching(reversed(records), start, end, request.get("LookupAttributes", []))
-        first = _position(request.get("NextToken"))
-        size = request.get("MaxResults", PAGE)
-        rows = [event for _, event in zip(range(first + size + 1), found, strict=False)]
-        answer: dict[str, Any] = {"Events": [_row(r) for r in rows[first : first + size]]}
-        if len(rows) > first + size:
-            answer["NextToken"] = f"{first + size}"
-        return answer
+            return list(self._records.get((account, region), ()))
+
+
+@operation_of("cloudtrail")
+def lookup_events(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """List the management calls of this account and region, newest first, at once (on AWS after
+    minutes); insights are always empty."""
+    if request.get("EventCategory") == "insight":
+        return {"Events": []}  # no unusual activity is ever found
+    start, end = request.get("StartTime"), request.get("EndTime")
+    if start and end and start > end:
+        raise AWSError(
+            "InvalidTimeRangeException",
+            "Time range is invalid: the start time must be before the end time.",
+        )
+    records = context.platform.trail.of(context.account, context.region)
+    found = _matching(reversed(records), start, end, request.get("LookupAttributes", []))
+    first = _position(request.get("NextToken"))
+    size = request.get("MaxResults", PAGE)
+    rows = [event for _, event in zip(range(first + size + 1), found, strict=False)]
+    answer: dict[str, Any] = {"Events": [_row(r) for r in rows[first : first + size]]}
+    if len(rows) > first + size:
+        answer["NextToken"] = f"{first + size}"
+    return answer
 
 
 def _position(token: str | None) -> int:

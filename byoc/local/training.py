@@ -71,6 +71,8 @@ INTERRUPTED = "InternalServerError: the local AWS was stopped while the job ran.
 
 @operation
 def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Run the image's `train` on one host or several, with input from S3 in File mode, and upload
+    what it leaves. Refuse Spot, warm pools, checkpoints, Pipe, FastFile and AWS's algorithms."""
     _check(context, request)
     image, _ = images.find(context, request["AlgorithmSpecification"]["TrainingImage"])
     name = request["TrainingJobName"]
@@ -104,6 +106,7 @@ def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, 
 
 @operation
 def describe_training_job(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Show the job with its statuses, failure reason, metrics and artifacts."""
     with context.platform.state.lock:
         data = dict(_find(context, request).data)
         data["SecondaryStatusTransitions"] = [dict(t) for t in data["SecondaryStatusTransitions"]]
@@ -112,6 +115,7 @@ def describe_training_job(context: Context, request: dict[str, Any]) -> dict[str
 
 @operation
 def list_training_jobs(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """List the jobs, filtered and sorted; none ever has a warm pool or a training plan."""
     with context.platform.state.lock:
         jobs = list(context.table("training-job").values())
         if "WarmPoolStatusEquals" in request or "TrainingPlanArnEquals" in request:
@@ -130,6 +134,7 @@ def list_training_jobs(context: Context, request: dict[str, Any]) -> dict[str, A
 
 @operation
 def stop_training_job(context: Context, request: dict[str, Any]) -> None:
+    """Send SIGTERM, after the grace period SIGKILL; the job ends as Stopped with its artifacts."""
     with context.platform.state.lock:
         job = _find(context, request)
         status = job.data["TrainingJobStatus"]
@@ -144,7 +149,10 @@ def stop_training_job(context: Context, request: dict[str, Any]) -> None:
 
 @operation
 def delete_training_job(context: Context, request: dict[str, Any]) -> None:
-    """Only an ended job can be deleted. Source: API Reference, DeleteTrainingJob."""
+    """Delete a job that has ended.
+
+    Source: API Reference, DeleteTrainingJob.
+    """
     name = request["TrainingJobName"]
     with context.platform.state.lock:
         jobs = context.table("training-job")

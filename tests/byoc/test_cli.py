@@ -63,6 +63,18 @@ def test_help_lists_every_command(byoc):
         assert command in out
 
 
+def test_status_lists_jobs_and_endpoints(byoc, cloud, toy):
+    cloud.train(toy, name="listed-job")
+    code, out, _ = byoc("status")
+    (row,) = [line for line in out.splitlines() if cloud.account in line]
+    assert code == 0
+    assert re.fullmatch(
+        rf"training-job +listed-job +Completed +\d:\d\d:\d\d +{cloud.account} us-east-1 +"
+        r"/aws/sagemaker/TrainingJobs",
+        row,
+    )
+
+
 def test_up_status_down(byoc, tmp_path):
     own = {"BYOC_HOME": str(tmp_path / "home")}
     assert byoc("status", **own)[:2] == (1, "not running\n")

@@ -40,6 +40,11 @@ def test_settings_of_a_variant_are_kept(create):
     assert not {"DataCaptureConfig", "ExecutionRoleArn", "VpcConfig"} & set(found)
 
 
+def test_what_is_false_is_not_wanted(create):  # Terraform says it of each variant
+    (variant,) = create({**BASIC, "EnableSSMAccess": False})["ProductionVariants"]
+    assert variant["EnableSSMAccess"] is False
+
+
 @pytest.mark.parametrize("member", ["InstanceType", "InitialInstanceCount"])
 def test_a_variant_on_instances_names_their_type_and_number(create, member):
     with pytest.raises(ClientError) as caught:

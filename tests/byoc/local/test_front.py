@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from byoc.local import protocol
-from byoc.local.service import OPERATIONS
+from byoc.local.operations import OPERATIONS
 
 
 def post(url, body=b"", **headers):
@@ -26,7 +26,7 @@ def post(url, body=b"", **headers):
 
 
 def test_every_operation_that_is_not_done_is_refused_by_name(cloud):
-    names = set(protocol.service().operation_names) - set(OPERATIONS)
+    names = set(protocol.service().operation_names) - set(OPERATIONS["sagemaker"])
     assert "CreateProcessingJob" in names
     for name in sorted(names):
         status, headers, body = post(cloud.url, b"{}", X_Amz_Target=f"SageMaker.{name}")

@@ -17,17 +17,18 @@ from hypothesis import strategies as st
 
 from byoc import engines
 from byoc.cleanup import delete_endpoint
-from byoc.local import LocalAWS, Options, protocol, quotas, tagging
-from byoc.local.service import OPERATIONS
+from byoc.local import LocalAWS, Options, protocol, quotas
+from byoc.local.front import SERVICES
+from byoc.local.operations import OPERATIONS
 
 REQUESTS = 2000
 INVOCATIONS = 300
 SERVING = "serving"  # model, configuration and endpoint that no random request names
 SERVED = [
-    *(("sagemaker", name) for name in sorted(OPERATIONS) for _ in range(2)),
-    *(("service-quotas", name) for name in sorted(quotas.OPERATIONS)),
-    *(("resourcegroupstaggingapi", name) for name in sorted(tagging.OPERATIONS)),
-    ("cloudtrail", "LookupEvents"),
+    (service, name)
+    for service in SERVICES.values()
+    for name in sorted(OPERATIONS[service])
+    for _ in range(2 if service == "sagemaker" else 1)
 ]
 
 TEXT = st.text(max_size=12)

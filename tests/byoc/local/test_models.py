@@ -142,3 +142,15 @@ def test_a_model_beyond_the_disk_fails_its_endpoint(own_server, toy_tag):
     assert found["EndpointStatus"] == "Failed"
     assert "The model data needs more than" in found["FailureReason"]
     cloud.delete_endpoint()
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
+)
+def test_arns_name_the_partition_of_the_region(open_cloud, account, toy_tag, region, partition):
+    cloud = open_cloud(account, region)
+    image = {"Image": f"{cloud.push(toy_tag)}"}
+    created = cloud.sagemaker.create_model(
+        ModelName="m", PrimaryContainer=image, ExecutionRoleArn=cloud.role
+    )
+    assert created["ModelArn"] == f"arn:{partition}:sagemaker:{region}:{account}:model/m"

@@ -1,5 +1,6 @@
 """moto where we corrected it: who one is, buckets' settings, filtered logs."""
 
+import json
 import time
 
 import pytest
@@ -45,7 +46,7 @@ def test_who_one_is(cloud, clients, make_role):
         ("get_bucket_analytics_configuration", {"Id": "x"}),
         ("get_bucket_intelligent_tiering_configuration", {"Id": "x"}),
         ("get_bucket_metadata_configuration", {}),
-        ("get_bucket_request_payment", {}),
+        ("put_bucket_request_payment", {"RequestPaymentConfiguration": {"Payer": "Requester"}}),
         ("get_bucket_abac", {}),
     ],
 )
@@ -54,6 +55,32 @@ def test_settings_of_a_bucket_that_would_not_be_kept_are_refused(cloud, method, 
     with pytest.raises(ClientError) as caught:
         getattr(cloud.client("s3"), method)(Bucket=cloud.aws.bucket, **arguments)
     assert caught.value.response["Error"]["Code"] == "NotImplementedException"
+
+
+def test_the_owner_of_a_bucket_pays(cloud):
+    cloud.put("x", b"")
+    s3 = cloud.client("s3")
+    assert s3.get_bucket_request_payment(Bucket=cloud.aws.bucket)["Payer"] == "BucketOwner"
+    with pytest.raises(s3.exceptions.NoSuchBucket):
+        s3.get_bucket_request_payment(Bucket="there-is-none")
+
+
+def test_a_template_with_resources_of_sagemaker_is_refused_whole(cloud):
+    cloudformation = cloud.client("cloudformation")
+    bucket = {"Type": "AWS::S3::Bucket"}
+    model = {"Type": "AWS::SageMaker::Model", "Properties": {"ModelName": "m"}}
+    template = json.dumps({"Resources": {"Bucket": bucket, "Model": model}})
+    refused = pytest.raises(
+        ClientError, match="not implement CloudFormation's AWS::SageMaker::Model"
+    )
+    with refused:
+        cloudformation.create_stack(StackName="s", TemplateBody=template)
+    assert cloudformation.describe_stacks()["Stacks"] == []
+    with refused:
+        cloudformation.create_change_set(
+            StackName="s", ChangeSetName="c", ChangeSetType="CREATE", TemplateBody=template
+        )
+    assert cloud.client("s3").list_buckets()["Buckets"] == []
 
 
 @pytest.fixture

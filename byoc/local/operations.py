@@ -1,0 +1,30 @@
+"""All operations that are answered here, and what each does.
+
+What is not among them is moto's answer, or a refusal that names the operation.
+"""
+
+import inspect
+from collections.abc import Iterator
+
+from byoc.local import (  # noqa: F401  (each fills OPERATIONS)
+    endpoint_configs,
+    endpoints,
+    iam,
+    models,
+    protocol,
+    quotas,
+    runtime,
+    tagging,
+    tags,
+    trail,
+    training,
+)
+from byoc.local.service import OPERATIONS as OPERATIONS
+
+
+def rows() -> Iterator[tuple[str, str, str]]:
+    """Service as AWS writes its name, operation, and the sentence on what it does here."""
+    for service, handlers in OPERATIONS.items():
+        for name, handler in sorted(handlers.items()):
+            sentence, _, _ = (inspect.getdoc(handler) or "").partition("\n\n")
+            yield protocol.service(service).service_id, name, " ".join(sentence.split())
