@@ -18,14 +18,14 @@ TRUST = {
 
 
 def wait(status, member, **name):
-    """boto3's waiters look every 30 or 60 seconds; here a job takes a second or two."""
+    """boto3's waiters look every 30 or 60 seconds; here that is long."""
     while (found := status(**name))[member] in ("InProgress", "Creating"):
         time.sleep(0.1)
     return found
 
 
 def test_my_container_learns_and_answers(local_aws):
-    image = local_aws.push(FOLDER, "my-model:1")  # build, create the repository, push
+    image = local_aws.push(FOLDER, "my-model:1")  # built and pushed
     bucket = f"my-model-{local_aws.account_id}"
     boto3.client("s3").create_bucket(Bucket=bucket)
     boto3.client("s3").put_object(Bucket=bucket, Key="training/rows.csv", Body=ROWS)

@@ -23,8 +23,11 @@ from byoc.local.service import OPERATIONS as OPERATIONS
 
 
 def rows() -> Iterator[tuple[str, str, str]]:
-    """Service as AWS writes its name, operation, and the sentence on what it does here."""
-    for service, handlers in OPERATIONS.items():
-        for name, handler in sorted(handlers.items()):
+    """Service as AWS writes its name, operation, and the sentence on what it does here.
+
+    SageMaker comes first.
+    """
+    for service in sorted(OPERATIONS, key=lambda name: (not name.startswith("sagemaker"), name)):
+        for name, handler in sorted(OPERATIONS[service].items()):
             sentence, _, _ = (inspect.getdoc(handler) or "").partition("\n\n")
             yield protocol.service(service).service_id, name, " ".join(sentence.split())

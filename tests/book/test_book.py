@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
@@ -11,6 +12,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
+
+from byoc.local import Options, operations
 
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -96,6 +99,23 @@ def test_every_image_has_an_alternative_text(html):
     assert bare == []
 
 
+def test_the_page_of_the_local_aws_shows_all_operations_and_options(html):
+    page = BeautifulSoup((html / "book/local-aws.html").read_text(), "html.parser")
+    shown = [
+        [" ".join(cell.get_text().split()) for cell in row.select("td")]
+        for row in page.select("article table tr")
+    ]
+    for _, name, sentence in operations.rows():
+        assert [name, smart(sentence)] in shown
+    for option in fields(Options):
+        assert any(row[0] == option.name and len(row) == 3 for row in shown if row), option.name
+
+
+def smart(sentence):
+    """As it is rendered: code without its marks, curly apostrophes."""
+    return sentence.replace("`", "").replace("'", "’")
+
+
 def test_addresses_come_from_one_place(html, published):
     page = BeautifulSoup((html / "book/index.html").read_text(), "html.parser")
     links = {a["href"] for a in page.select("a[href]")}
@@ -127,7 +147,9 @@ def test_a_page_fits_and_stays_on_this_machine(chromium, site, address, theme, w
         assert page.locator("article h1").is_visible()
 
 
-@pytest.mark.parametrize("address", [SETUP, "/book/environment-variables.html"])
+@pytest.mark.parametrize(
+    "address", [SETUP, "/book/environment-variables.html", "/book/local-aws.html"]
+)
 def test_wide_tables_scroll_inside_a_narrow_page(chromium, site, address):
     with opened(chromium, site + address, "light", 390) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -25,6 +25,17 @@ def test_the_pytest_example_passes(home):
     assert "1 passed" in done.stdout
 
 
+def test_the_example_of_a_block_runs(home):
+    command = [sys.executable, EXAMPLES / "with_local_aws.py"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'repositoryName': 'my-model'" in done.stdout
+
+
 @pytest.fixture
 def terraform(cloud, tmp_path):
     """Run Terraform in a copy of the example; returns the exit code and what it said."""

@@ -57,7 +57,7 @@ resource "aws_sagemaker_model" "this" {
   execution_role_arn = aws_iam_role.this.arn
 
   primary_container {
-    image          = "${aws_ecr_repository.this.repository_url}@${data.aws_ecr_image.this.image_digest}"
+    image          = data.aws_ecr_image.this.image_uri
     model_data_url = "s3://${aws_s3_bucket.this.id}/${aws_s3_object.model.key}"
   }
 }
