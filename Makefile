@@ -17,9 +17,9 @@ book: setup
 	$(BIN)/jupyter-book build $(SOURCE) --path-output . -W -n --keep-going --quiet
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
 
-## test: run every test
+## test: run every test, on each processor's own local AWS
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 ## bench: what the local AWS costs beside the container itself (QUICK=1: fewer repetitions)
 bench: setup
