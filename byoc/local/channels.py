@@ -4,6 +4,7 @@ Source: API Reference, Channel and S3DataSource; Developer Guide,
 your-algorithms-training-algo-running-container.
 """
 
+import contextlib
 import json
 import random
 from collections.abc import Sequence
@@ -75,7 +76,10 @@ def objects(s3: Any, channel: dict[str, Any], role: str) -> list[Object]:
     uri = source["S3Uri"]
     if source["S3DataType"] == "ManifestFile" and storage.exists(s3, uri):
         return _of_manifest(s3, uri)
-    found = storage.list_prefix(s3, uri) if source["S3DataType"] == "S3Prefix" else []
+    found: list[Object] = []
+    if source["S3DataType"] == "S3Prefix":
+        with contextlib.suppress(StorageError):  # AWS says the same when the bucket is refused
+            found = storage.list_prefix(s3, uri)
     if not found:
         raise StorageError(
             f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure '

@@ -15,6 +15,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from byoc.local import buckets
+
 _LOCK = threading.Lock()
 KEPT = 64  # clients; each takes a megabyte or more
 _ADDRESS = "http://127.0.0.1"  # nothing is sent there
@@ -27,12 +29,15 @@ class Clients:
         self._application = application
         self._get = functools.lru_cache(maxsize=KEPT)(self._create)
 
-    def get(self, service: str, account: str, region: str) -> Any:
-        """The client of `service` that acts for the account in the region."""
-        with _LOCK:  # a session is not safe for several threads, its clients are
-            return self._get(service, account, region)
+    def get(self, service: str, account: str, region: str, role: str | None = None) -> Any:
+        """The client of `service` that acts for the account in the region.
 
-    def _create(self, service: str, account: str, region: str) -> Any:
+        With a role's ARN, S3's client uses only the buckets that SageMaker may use for the role.
+        """
+        with _LOCK:  # a session is not safe for several threads, its clients are
+            return self._get(service, account, region, role)
+
+    def _create(self, service: str, account: str, region: str, role: str | None) -> Any:
         client = _session().client(
             service,
             region_name=region,
@@ -43,6 +48,8 @@ class Clients:
         )
         send = functools.partial(self._send, account)
         client.meta.events.register("before-send", send)
+        if role is not None:
+            buckets.guard(client, account, role)
         return client
 
     def _send(self, account: str, request: AWSPreparedRequest, **_: Any) -> AWSResponse:

@@ -26,9 +26,10 @@ from byoc.local.state import Resource, now
 
 @dataclass(frozen=True)
 class Plan:
-    """A variant as it is wanted; `container` and `settings` as in `Recipe`."""
+    """A variant as it is wanted; `container`, `role` and `settings` as in `Recipe`."""
 
     container: dict[str, Any]
+    role: str | None
     settings: dict[str, Any]
     weight: float
     count: int
@@ -239,14 +240,14 @@ class Deployment:
 
     def _variant(self, plan: Plan) -> Variant:
         uri = plan.container["Image"]
-        image, digest = images.find(self.context, uri)
+        image, digest = images.find(self.context, uri, plan.role)
         deployed = {
             "SpecifiedImage": uri,
             "ResolvedImage": f"{_repository(uri)}@{digest}",
             "ResolutionTime": now(),
         }
         name = self.endpoint.name
-        recipe = Recipe(name, plan.name, uri, image, plan.container, plan.settings)
+        recipe = Recipe(name, plan.name, uri, image, plan.container, plan.role, plan.settings)
         return Variant(plan, recipe, deployed, Meter(name, plan.name))
 
     def _start(self, variants: Iterable[Variant]) -> str | None:

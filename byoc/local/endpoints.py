@@ -156,15 +156,19 @@ RESUME[ENDPOINT.table] = resume
 
 def _plans(context: Context, config: Resource) -> list[Plan]:
     """The variants of a configuration; raises ValidationException when a model is missing."""
-    return [
-        Plan(
-            container_of(hosting.find(context, MODEL, variant["ModelName"]).data),
-            variant,
-            variant["InitialVariantWeight"],
-            variant["InitialInstanceCount"],
+    plans = []
+    for variant in config.data["ProductionVariants"]:
+        model = hosting.find(context, MODEL, variant["ModelName"]).data
+        plans.append(
+            Plan(
+                container_of(model),
+                model.get("ExecutionRoleArn"),
+                variant,
+                variant["InitialVariantWeight"],
+                variant["InitialInstanceCount"],
+            )
         )
-        for variant in config.data["ProductionVariants"]
-    ]
+    return plans
 
 
 def _retained(plans: list[Plan], endpoint: Resource, excluded: set[str]) -> list[Plan]:

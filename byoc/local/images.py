@@ -6,7 +6,9 @@ from dataclasses import replace
 from botocore.exceptions import ClientError
 
 from byoc.engines import Image
+from byoc.local import policies
 from byoc.local.errors import validation
+from byoc.local.iam import SAGEMAKER
 from byoc.local.service import Context
 
 URI = re.compile(
@@ -15,11 +17,15 @@ URI = re.compile(
 )
 
 
-def find(context: Context, uri: str) -> tuple[Image, str]:
-    """The image behind an ECR URI and its digest.
+PULL = ("ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage", "ecr:BatchCheckLayerAvailability")
 
-    Raises ValidationException as AWS does when the repository or the image is missing, so that a
-    job or model is never created on nothing.
+
+def find(context: Context, uri: str, role: str | None) -> tuple[Image, str]:
+    """The image behind an ECR URI, pulled for the role, and its digest.
+
+    Raises ValidationException as AWS does when the repository or the image is missing, or when the
+    repository is another account's and its policy doesn't let SageMaker or the role pull, so that
+    a job or model is never created on nothing.
     """
     match = URI.fullmatch(uri)
     if match is None:
@@ -50,6 +56,8 @@ def find(context: Context, uri: str) -> tuple[Image, str]:
             "for SageMaker: ecr:BatchCheckLayerAvailability, ecr:BatchGetImage, "
             "ecr:GetDownloadUrlForLayer"
         ) from None
+    if match["account"] != context.account:
+        _check_policy(owner, uri, match["repository"], context.account, context.principal(role))
     if not answer["images"]:
         raise validation(f"Requested image {uri} not found.")
     pushed = answer["images"][0]
@@ -57,3 +65,29 @@ def find(context: Context, uri: str) -> tuple[Image, str]:
     if image is None:
         raise validation(f"Requested image {uri} was not pushed from this machine; push it again.")
     return image, pushed["imageId"]["imageDigest"]
+
+
+def _check_policy(owner: Context, uri: str, repository: str, account: str, role: str) -> None:
+    """Raise ValidationException unless the owner's repository may be pulled from by the account.
+
+    Source of the wording: aws/deep-learning-containers#5657; it names the service principal only,
+    though a policy for the role or its account is enough. Source: Developer Guide, sagemaker-roles.
+    """
+    ecr = owner.client("ecr")
+    try:
+        text = ecr.get_repository_policy(repositoryName=repository)["policyText"]
+    except ecr.exceptions.RepositoryPolicyNotFoundException:
+        text = None
+    values: dict[str, str | list[str]] = {
+        "aws:PrincipalArn": role,
+        "aws:PrincipalAccount": account,
+        "aws:SourceAccount": account,
+    }
+    arn = f"arn:{owner.partition}:ecr:{owner.region}:{owner.account}:repository/{repository}"
+    names = [("Service", SAGEMAKER), *policies.principals(account, role)]
+    missing = [one for one in PULL if not policies.grants(text, one, arn, values, names)]
+    if missing:
+        raise validation(
+            f"The repository of your image {uri} does not grant {', '.join(missing)} permission to "
+            f"{SAGEMAKER} service principal."
+        )

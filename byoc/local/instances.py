@@ -46,6 +46,7 @@ class Recipe:
     uri: str
     image: Image
     container: dict[str, Any]  # the model's container definition
+    role: str | None  # the model's, an ARN
     settings: dict[str, Any]  # the variant in the endpoint configuration
 
 
@@ -225,9 +226,8 @@ class _Machine:
         seconds = self.recipe.settings.get("ModelDataDownloadTimeoutInSeconds", DOWNLOAD)
         budget = Budget(min(self._volume, free), time.monotonic() + seconds, self._stopped)
         try:
-            model_data.fetch(
-                self.context.client("s3"), self.recipe.container, self._ml.model, budget
-            )
+            s3 = self.context.s3(self.recipe.role)
+            model_data.fetch(s3, self.recipe.container, self._ml.model, budget)
         except ModelDataError as error:
             raise InstanceError(f"{error}") from None
 

@@ -79,5 +79,6 @@ def _check(context: Context, container: dict[str, Any], request: dict[str, Any])
             f"The keys and values of Environment are {size} bytes together; "
             f"at most {ENVIRONMENT} are allowed."
         )
-    images.find(context, container["Image"])
-    model_data.check(context.client("s3"), container)
+    role = request.get("ExecutionRoleArn")
+    images.find(context, container["Image"], role)
+    model_data.check(context.s3(role), container)

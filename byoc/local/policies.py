@@ -5,6 +5,7 @@ Source: IAM User Guide, "Policy evaluation logic" and "IAM JSON policy elements"
 
 import fnmatch
 import functools
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -40,6 +41,33 @@ def decide(
                 return EXPLICIT_DENY
             decision = ALLOWED
     return decision
+
+
+def grants(
+    text: str | None,
+    action: str,
+    resource: str,
+    values: Mapping[str, str | list[str]],
+    principals: Iterable[tuple[str, str]],
+) -> bool:
+    """Whether a resource's policy (JSON; None where it has none) lets another account's caller in.
+
+    `principals` are all the names under which the caller asks: one must be allowed, none denied.
+    """
+    if text is None:
+        return False
+    documents = [json.loads(text)]
+    decisions = {decide(documents, action, resource, values, one) for one in principals}
+    return ALLOWED in decisions and EXPLICIT_DENY not in decisions
+
+
+def principals(account: str, role: str) -> list[tuple[str, str]]:
+    """The names of a role (an ARN) in a resource's policy: its own and its account's.
+
+    Source: IAM User Guide, "AWS JSON policy elements: Principal".
+    """
+    partition = role.split(":")[1]
+    return [("AWS", name) for name in (role, account, f"arn:{partition}:iam::{account}:root")]
 
 
 def condition_keys(documents: Documents) -> set[str]:

@@ -76,3 +76,11 @@ class Context:
     def client(self, service: str) -> Any:
         """A boto3 client of this account and region at the local AWS itself."""
         return self.platform.clients.get(service, self.account, self.region)
+
+    def s3(self, role: str | None) -> Any:
+        """S3's client for the data of a job or model; without a role, the account's root asks."""
+        return self.platform.clients.get("s3", self.account, self.region, self.principal(role))
+
+    def principal(self, role: str | None) -> str:
+        """The ARN of the role, or of the account's root where a model has no role."""
+        return role or f"arn:{self.partition}:iam::{self.account}:root"

@@ -161,7 +161,7 @@ class TrainingRun:
 
     def _download(self, mls: dict[str, OptML], folder: Path) -> None:
         """Lay out every host's channels and configuration; returns early when stopped."""
-        s3 = self.context.client("s3")
+        s3 = self.context.s3(self._data["RoleArn"])
         shares: list[tuple[list[storage.Object], Path]] = []
         settings: dict[str, dict[str, dict[str, str]]] = {host: {} for host in mls}
         try:
@@ -325,7 +325,7 @@ class TrainingRun:
 
     def _upload(self, mls: list[OptML], model: bool) -> None:
         """Upload output.tar.gz if there is any output, and the model if it is to be kept."""
-        s3, settings = self.context.client("s3"), self._data["OutputDataConfig"]
+        s3, settings = self.context.s3(self._data["RoleArn"]), self._data["OutputDataConfig"]
         key, scratch = settings["KmsKeyId"], mls[0].path.parent
         output = f"{settings['S3OutputPath'].rstrip('/')}/{self.job.name}/output"
         try:

@@ -74,7 +74,8 @@ def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, 
     """Run the image's `train` on one host or several, with input from S3 in File mode, and upload
     what it leaves. Refuse Spot, warm pools, checkpoints, Pipe, FastFile and AWS's algorithms."""
     _check(context, request)
-    image, _ = images.find(context, request["AlgorithmSpecification"]["TrainingImage"])
+    uri = request["AlgorithmSpecification"]["TrainingImage"]
+    image, _ = images.find(context, uri, request["RoleArn"])
     name = request["TrainingJobName"]
     arn = context.arn("training-job", name)
     data = {key: request[key] for key in KEPT if key in request}

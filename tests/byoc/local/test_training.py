@@ -267,8 +267,10 @@ def test_no_objects_under_the_prefix(cloud, toy):
 def test_no_such_bucket(cloud, toy):
     channel = cloud.channel("training", f"s3://no-such-bucket-{cloud.account}/x/")
     job = cloud.train(toy, InputDataConfig=[channel])
-    assert job["FailureReason"].startswith("ClientError: ")
-    assert "NoSuchBucket" in job["FailureReason"]
+    assert job["FailureReason"].startswith(
+        "ClientError: Data download failed:No S3 objects found under S3 URL "
+    )
+    assert "ensure that the bucket exists in the selected region" in job["FailureReason"]
 
 
 def test_an_output_bucket_that_is_not_there_fails_the_job(cloud, toy):

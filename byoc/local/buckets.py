@@ -1,0 +1,69 @@
+"""Which buckets SageMaker may use for a role: those of the region, and of another account only
+where the bucket's policy allows it. moto lets everybody use every bucket.
+
+Source: API Reference, S3DataSource and ContainerDefinition ("the same AWS Region"); IAM User Guide,
+"Cross-account policy evaluation logic".
+"""
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+from moto.s3.models import FakeBucket, s3_backends
+
+from byoc.local import policies
+
+# Each operation that the platform calls on data, with the permission it needs.
+ACTIONS = {
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+}
+
+
+def guard(client: Any, account: str, role: str) -> None:
+    """Let an S3 client of the account do what SageMaker may do with `role` (an ARN), and no more.
+
+    It raises ClientError for a bucket of another region, and for one of another account whose
+    policy doesn't allow the role the action. What the role's own policies say is not asked.
+    """
+    region = client.meta.region_name
+
+    def check(params: dict[str, Any], model: Any, **_: Any) -> None:
+        bucket = _bucket(params["Bucket"])
+        if bucket is None or model.name not in ACTIONS:
+            return
+        if bucket.region_name != region:
+            # AWS's words. Source: aws/amazon-sagemaker-examples#3881
+            raise _refusal(
+                "BucketRegionError", "bucket must be in the same region as the job", model.name
+            )
+        if bucket.account_id != account and not _shared(bucket, model.name, params, account, role):
+            raise _refusal("AccessDenied", "Access Denied", model.name)
+
+    client.meta.events.register("before-parameter-build.s3", check)
+
+
+def _bucket(name: str) -> FakeBucket | None:
+    if name not in s3_backends.bucket_accounts:
+        return None
+    partition, owner = s3_backends.bucket_accounts[name]
+    return s3_backends[owner][partition].buckets.get(name)
+
+
+def _shared(
+    bucket: FakeBucket, operation: str, params: dict[str, Any], account: str, role: str
+) -> bool:
+    action, resource = ACTIONS[operation], bucket.arn
+    if action != "s3:ListBucket":
+        resource += f"/{params['Key']}"
+    values: dict[str, str | list[str]] = {"aws:PrincipalArn": role, "aws:PrincipalAccount": account}
+    if "Prefix" in params:
+        values["s3:prefix"] = params["Prefix"]
+    text = bucket.policy.decode() if bucket.policy else None
+    return policies.grants(text, action, resource, values, policies.principals(account, role))
+
+
+def _refusal(code: str, message: str, operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, operation)
