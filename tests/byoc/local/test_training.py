@@ -594,6 +594,23 @@ def test_what_aws_refuses_is_refused_and_nothing_is_created(cloud, toy, change, 
     assert cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
 
 
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+@pytest.mark.parametrize(
+    "members",
+    [
+        lambda text: {"Environment": {"KEY": text}},
+        lambda text: {"hyperparameters": {"key": text}},
+        lambda text: {"hyperparameters": {text: "value"}},
+        lambda text: {"algorithm": {"ContainerArguments": [text]}},
+        lambda text: {"algorithm": {"ContainerEntrypoint": [text]}},
+    ],
+)
+def test_a_text_that_no_program_can_get_is_refused(cloud, toy, members, text):
+    with pytest.raises(ClientError, match=r"1 validation error detected: .* pattern") as caught:
+        cloud.start(toy, **members(text))
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+
 def test_a_regular_expression_that_is_none_is_refused(cloud, toy):
     definitions = [{"Name": "loss", "Regex": "loss=("}]
     with pytest.raises(ClientError, match=r"loss=\( of the metric loss is not valid"):
