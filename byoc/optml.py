@@ -6,6 +6,7 @@ your-algorithms-training-algo-running-container and -output.
 
 import atexit
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -122,10 +123,15 @@ class OptML:
         for name, content in files.items():
             (self.path / "input/config" / name).write_text(json.dumps(content))
 
+    def owns(self, path: Path) -> bool:
+        """Whether a path below this one leads there, and not by a container's link elsewhere."""
+        wanted = Path(os.path.realpath(self.path)) / path.relative_to(self.path)
+        return os.path.realpath(path) == f"{wanted}"
+
     def failure(self) -> str | None:
         """What the container wrote to `output/failure`, as far as the platform reads it."""
         file = self.output / "failure"
-        if not file.is_file():
+        if not self.owns(file) or not file.is_file():
             return None
         with file.open("rb") as content:
             start = content.read(4 * FAILURE_LENGTH)  # a character has at most four bytes

@@ -94,6 +94,7 @@ signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 exec(os.environ.get("FIRST", ""))
 print("serving", flush=True)
 address = "0.0.0.0", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
+ThreadingHTTPServer.request_queue_size = 128  # clients at a time that may wait
 ThreadingHTTPServer(address, Handler).serve_forever()
 """
 

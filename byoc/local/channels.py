@@ -34,6 +34,8 @@ def check(request: dict[str, Any]) -> None:
 
 def _check_channel(request: dict[str, Any], channel: dict[str, Any], mode: str) -> None:
     name = channel["ChannelName"]
+    if not channel["DataSource"]:
+        raise validation(f"The channel {name} must have a data source.")
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
         raise _not_done("a channel that is not in S3")

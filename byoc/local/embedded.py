@@ -40,7 +40,12 @@ class LocalAWS:
     def __enter__(self) -> "LocalAWS":
         self._folder = Path(tempfile.mkdtemp(prefix="byoc-aws-"))
         self._process, self.url = daemon.launch(
-            self._folder / "work", self._folder / "log", 0, self.options, "--attached"
+            self._folder / "work",
+            self._folder / "log",
+            0,
+            self.options,
+            "--attached",
+            f"{self._folder}",
         )
         return self
 

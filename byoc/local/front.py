@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from werkzeug.wrappers import Response
 
@@ -21,8 +22,8 @@ from byoc.local.service import Context, Platform
 
 log = logging.getLogger(__name__)
 
-INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
-STREAMED = re.compile(r"/endpoints/([^/]+)/invocations-response-stream")
+INVOCATIONS = re.compile(r"/endpoints/([^/]*)/invocations")
+STREAMED = re.compile(r"/endpoints/([^/]*)/invocations-response-stream")
 RUNTIME = re.compile(r"/endpoints/([^/]+)/(async-invocations)")
 # Services of which we answer operations in the JSON protocol, by what X-Amz-Target calls them.
 # What they lack in OPERATIONS is moto's; SageMaker's is all ours.
@@ -99,10 +100,11 @@ class Front:
     def _route(self, call: Call) -> Response | Answer:
         context = Context(self.platform, call.caller.account, call.caller.region)
         posted = call.request.method == "POST"
-        if posted and (match := INVOCATIONS.fullmatch(call.request.path)):
-            return invoke_endpoint(context, match[1], call.request)
-        if posted and (match := STREAMED.fullmatch(call.request.path)):
-            return invoke_endpoint_with_response_stream(context, match[1], call.request)
+        path = call.environ["RAW_URI"].partition("?")[0]  # a name may hold an encoded slash
+        if posted and (match := INVOCATIONS.fullmatch(path)):
+            return invoke_endpoint(context, unquote(match[1]), call.request)
+        if posted and (match := STREAMED.fullmatch(path)):
+            return invoke_endpoint_with_response_stream(context, unquote(match[1]), call.request)
         if match := RUNTIME.fullmatch(call.request.path):
             raise not_implemented(f"sagemaker-runtime: {match[2]}")
         if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":

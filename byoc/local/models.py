@@ -5,7 +5,7 @@ Source: API Reference, CreateModel, ContainerDefinition, S3ModelDataSource.
 
 from typing import Any
 
-from byoc.local import hosting, images, model_data
+from byoc.local import hosting, images, model_data, protocol
 from byoc.local.errors import not_implemented, validation
 from byoc.local.hosting import MODEL
 from byoc.local.service import Context, operation
@@ -73,6 +73,7 @@ def _check(context: Context, container: dict[str, Any], request: dict[str, Any])
     if "Image" not in container:
         raise validation("A container definition needs an Image.")
     environment = container.get("Environment", {})
+    protocol.check_texts({"environment": environment})
     size = sum(len(f"{key}{value}".encode()) for key, value in environment.items())
     if size > ENVIRONMENT:
         raise validation(

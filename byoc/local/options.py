@@ -19,7 +19,7 @@ class Options:
     stop_grace: float = _option(120.0, "seconds from SIGTERM to SIGKILL; endpoints wait 30 at most")
     parallel_jobs: int = _option(4, "training jobs that run at a time")
     memory: float | None = _option(None, "GiB that one container may take")
-    disk: float | None = _option(None, "GiB on disk beyond which no input and no model is downloaded")
+    disk: float | None = _option(None, "GiB on disk beyond which nothing more is downloaded")
     ping_interval: float = _option(5.0, "seconds between two /ping to a container in service")
     metrics_interval: float = _option(10.0, "seconds between metrics of an endpoint (AWS: 60)")
     volume_size: int = _option(30, "GB of an instance's disk without VolumeSizeInGB")

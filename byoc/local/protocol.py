@@ -18,6 +18,7 @@ from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureSh
 
 from byoc.local.errors import AWSError, validation
 
+PASSABLE = regex.compile(r"[^\x00\ud800-\udfff]*")  # to a program, as argument or variable
 # The largest number of each type. Source: Smithy, "Simple types".
 MOST = {
     "integer": 2**31 - 1,
@@ -47,16 +48,31 @@ def parse(operation: str, body: bytes, service_name: str = "sagemaker") -> dict[
     value = _read(shape, request, "")
     problems = list(_violations(shape, value, ""))
     if problems:
-        plural = "s" if len(problems) > 1 else ""
-        raise validation(
-            f"{len(problems)} validation error{plural} detected: {'; '.join(problems)}"
-        )
+        raise _detected(problems)
     return value
 
 
 def violations(shape: Shape, value: Any, path: str) -> list[str]:
     """Each rule of the model that `value` breaks, in AWS's words."""
     return list(_violations(shape, value, path))
+
+
+def check_texts(members: dict[str, dict[str, str] | list[str]]) -> None:
+    """Raise ValidationException for a text that no program can get as argument or variable.
+
+    AWS documents no rule for NUL and lone surrogates; the words are those for a pattern.
+    """
+    rule = f"Member must satisfy regular expression pattern: {PASSABLE.pattern}"
+    problems = []
+    for name, texts in members.items():
+        if isinstance(texts, dict):
+            places = [(f"{name}.key", key) for key in texts]
+            places += [(f"{name}.{key}.member", text) for key, text in texts.items()]
+        else:
+            places = [(f"{name}.{i}.member", text) for i, text in enumerate(texts, 1)]
+        problems += [_failed(t, place, rule) for place, t in places if not PASSABLE.fullmatch(t)]
+    if problems:
+        raise _detected(problems)
 
 
 def render(operation: str, answer: dict[str, Any] | None, service_name: str = "sagemaker") -> bytes:
@@ -147,6 +163,11 @@ def _size(rules: dict, size: float, value: Any, path: str, what: str) -> Iterato
         yield _failed(value, path, bound)
     if "max" in rules and size > rules["max"]:
         yield _failed(value, path, f"Member must have {what} less than or equal to {rules['max']}")
+
+
+def _detected(problems: list[str]) -> AWSError:
+    plural = "s" if len(problems) > 1 else ""
+    return validation(f"{len(problems)} validation error{plural} detected: {'; '.join(problems)}")
 
 
 def _failed(value: Any, path: str, rule: str) -> str:

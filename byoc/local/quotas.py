@@ -20,7 +20,7 @@ from typing import Any
 from byoc.local import protocol
 from byoc.local.errors import AWSError
 from byoc.local.service import Context, operation_of
-from byoc.local.state import Resource, now
+from byoc.local.state import POSITION, Resource, now
 
 TRAINING, ENDPOINT = "training job usage", "endpoint usage"
 TRANSFORM, PROCESSING = "transform job usage", "processing job usage"
@@ -305,7 +305,7 @@ def _history(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def _page(request: dict[str, Any], rows: list[dict[str, Any]], member: str) -> dict[str, Any]:
     token = request.get("NextToken", "0")
-    if not token.isdecimal():
+    if not POSITION.fullmatch(token):
         raise AWSError("InvalidPaginationTokenException", "Invalid input was provided.")
     end = int(token) + request.get("MaxResults", PAGE)
     answer: dict[str, Any] = {member: rows[int(token) : end]}

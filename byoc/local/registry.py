@@ -20,6 +20,7 @@ from moto.ecr.models import ECRBackend, Image, Repository
 from moto.ecr.responses import ECRResponse
 
 from byoc.local.policies import like
+from byoc.local.state import POSITION
 
 PAGE = 100  # entries of an answer when maxResults is absent
 TOKEN_HOURS = 12  # Source: API Reference (ECR), GetAuthorizationToken
@@ -256,7 +257,7 @@ def _filtered(self: ECRResponse) -> list[Image]:
 
 def _page(self: ECRResponse, rows: list[Any], member: str) -> dict[str, Any]:
     token = self._get_param("nextToken") or "0"
-    if not token.isdecimal():
+    if not POSITION.fullmatch(token):
         raise InvalidParameterException(
             "Invalid parameter at 'nextToken' failed to satisfy constraint: 'Invalid token'"
         )

@@ -107,7 +107,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--options", default=json.dumps(asdict(Options())))
     parser.add_argument("--kept", type=Path, help="go on from this file, if it is there")
-    parser.add_argument("--attached", action="store_true", help="end with standard input")
+    parser.add_argument(
+        "--attached", type=Path, help="end with standard input, and remove this folder"
+    )
     arguments = parser.parse_args()
     ended = threading.Event()
     try:
@@ -133,7 +135,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: end())
     signal.signal(signal.SIGINT, lambda *_: end())
     signal.signal(daemon.KEEP, lambda *_: end(arguments.kept))
-    if arguments.attached:
+    if arguments.attached is not None:
         threading.Thread(target=end_with_input, daemon=True).start()
     draft = arguments.announce.with_suffix(f".{os.getpid()}")
     draft.write_text(server.url)
@@ -142,6 +144,8 @@ def main() -> None:
     ended.wait()
     for child in psutil.Process().children(recursive=True):
         child.kill()  # whatever was started while we stopped
+    if arguments.attached is not None:
+        shutil.rmtree(arguments.attached, ignore_errors=True)
     os._exit(0)  # a thread that still waits for something must not hold it up
 
 

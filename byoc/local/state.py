@@ -4,6 +4,7 @@ import base64
 import datetime as dt
 import functools
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 from byoc.local.errors import validation
 
+POSITION = re.compile(r"[0-9]{1,9}")  # a token that says how many entries have gone before
 PAGE = 10  # entries of a List answer when MaxResults is absent. Source: ListEndpoints
 
 

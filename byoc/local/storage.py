@@ -143,13 +143,16 @@ def space_left(work: Path, limit: float | None) -> int:
 
 
 def merge(folders: Sequence[Path]) -> dict[str, Path]:
-    """What lies in the folders, by its path below them; of what clashes, the first folder's."""
+    """What lies in the folders, by its path below them; of what clashes, the first folder's.
+
+    Links are not followed: where they lead on this machine is not what the container meant.
+    """
     merged: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder)
             above = [merged.get(str(parent)) for parent in name.parents]
-            if all(place is None or place.is_dir() for place in above):
+            if all(place is None or _is_folder(place) for place in above):
                 merged.setdefault(str(name), path)
     return dict(sorted(merged.items()))
 
@@ -175,8 +178,8 @@ def upload_archive(
 
 
 def upload_files(s3: Any, contents: dict[str, Path], uri: str, key_id: str | None = None) -> None:
-    """Each file of `contents` as an object of its own below the URI."""
-    files = {name: path for name, path in contents.items() if path.is_file()}
+    """Each file of `contents`, but no link, as an object of its own below the URI."""
+    files = {n: p for n, p in contents.items() if p.is_file() and not p.is_symlink()}
 
     def send(name: str) -> None:
         with files[name].open("rb") as file:
@@ -199,12 +202,21 @@ def _errors_told() -> Iterator[None]:
     """S3's errors and this machine's as what they are."""
     try:
         yield
+    except ClientError as error:
+        told = error.response["Error"]
+        if told["Code"] == "NoSuchBucket":
+            raise StorageError(f"The bucket {told['BucketName']} does not exist.") from None
+        raise StorageError(f"{told['Message']} ({told['Code']})") from None
     except REFUSALS as error:
         raise StorageError(f"{error}") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(NO_SPACE) from None
         raise StorageError(f"{error.strerror or error} ({error.filename})") from None
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _held(folder: Path) -> int:

@@ -19,7 +19,7 @@ from moto.utilities.utils import get_partition
 from byoc.local import tags
 from byoc.local.errors import AWSError
 from byoc.local.service import Context, operation_of
-from byoc.local.state import Resource
+from byoc.local.state import POSITION, Resource
 
 PAGE = 50  # resources of one answer of GetResources when ResourcesPerPage is absent
 KEYS = 1000  # tag keys or values of one answer
@@ -179,7 +179,7 @@ def _invalid(message: str) -> AWSError:
 def _page(request: dict[str, Any], rows: list[Any], member: str, size: int) -> dict[str, Any]:
     """One page; an empty token means that it is the last."""
     token = request.get("PaginationToken") or "0"
-    if not token.isdecimal():
+    if not POSITION.fullmatch(token):
         raise AWSError("PaginationTokenExpiredException", "The PaginationToken is not valid.")
     end = int(token) + size
     return {

@@ -29,6 +29,7 @@ from byoc.local.call import Call
 from byoc.local.errors import AWSError
 from byoc.local.iam import Identity
 from byoc.local.service import Context, operation_of
+from byoc.local.state import POSITION
 
 KEPT = 10_000  # events of an account and region; AWS keeps 90 days
 BODY = 16 * 1024  # bytes of a request or answer that are kept; larger ones are left out
@@ -171,9 +172,9 @@ def lookup_events(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _position(token: str | None) -> int:
-    if token is not None and not token.isdecimal():
+    if token is not None and not POSITION.fullmatch(token):
         raise AWSError("InvalidNextTokenException", "The specified NextToken is not valid.")
-    return int(token or 0)
+    return 0 if token is None else int(token)
 
 
 def _matching(

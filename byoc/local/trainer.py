@@ -329,12 +329,12 @@ class TrainingRun:
         key, scratch = settings["KmsKeyId"], mls[0].path.parent
         output = f"{settings['S3OutputPath'].rstrip('/')}/{self.job.name}/output"
         try:
-            data = storage.merge([ml.output / "data" for ml in mls])
+            data = storage.merge([data for ml in mls if ml.owns(data := ml.output / "data")])
             if data:
                 storage.upload_archive(s3, data, f"{output}/output.tar.gz", key, scratch)
             if not model:
                 return
-            files = storage.merge([ml.model for ml in mls])
+            files = storage.merge([ml.model for ml in mls if ml.owns(ml.model)])
             if settings["CompressionType"] == "NONE":
                 artifacts = f"{output}/model"
                 storage.upload_files(s3, files, artifacts, key)

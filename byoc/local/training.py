@@ -6,7 +6,7 @@ DeleteTrainingJob.
 
 from typing import Any
 
-from byoc.local import channels, images, metrics, progress, quotas
+from byoc.local import channels, images, metrics, progress, protocol, quotas
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.references import check_key, check_vpc
 from byoc.local.service import Context, operation
@@ -194,6 +194,14 @@ def _check(context: Context, request: dict[str, Any]) -> None:
     algorithm, output = request.get("AlgorithmSpecification", {}), request["OutputDataConfig"]
     if "TrainingImage" not in algorithm:
         raise validation("AlgorithmSpecification must name a TrainingImage.")
+    protocol.check_texts(
+        {
+            "hyperParameters": request.get("HyperParameters", {}),
+            "environment": request.get("Environment", {}),
+            "algorithmSpecification.containerEntrypoint": algorithm.get("ContainerEntrypoint", []),
+            "algorithmSpecification.containerArguments": algorithm.get("ContainerArguments", []),
+        }
+    )
     metrics.check(algorithm.get("MetricDefinitions", []))
     _check_resources(context, request)
     channels.check(request)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -37,16 +38,18 @@ def test_a_push_makes_the_repository_once(toy_folder):
         assert sorted(image["imageTags"]) == ["1", "2"]
 
 
-def test_it_ends_when_its_process_is_killed(until):
+def test_it_ends_and_leaves_nothing_when_its_process_is_killed(until):
     program = (
         "import os\n"
         "from byoc.local import LocalAWS\n"
         "with LocalAWS() as aws:\n"
-        "    print(aws.pid, flush=True)\n"
+        "    print(aws.pid, aws.work.parent, flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    until(lambda: not psutil.pid_exists(int(done.stdout)))
+    pid, folder = done.stdout.split()
+    until(lambda: not psutil.pid_exists(int(pid)))
+    assert not Path(folder).exists()
 
 
 def test_the_environment_names_account_region_and_server():

@@ -107,6 +107,32 @@ def test_a_broken_body_is_a_readable_error(cloud, body):
     assert headers["x-amzn-RequestId"]
 
 
+@pytest.mark.parametrize("kind", ["invocations", "invocations-response-stream"])
+@pytest.mark.parametrize("name", ["%00%2e%2f", "%2F", "a%2Fb", ""])
+def test_a_name_that_no_endpoint_can_have_is_an_error_of_the_runtime(cloud, name, kind):
+    status, headers, content = post(f"{cloud.url}/endpoints/{name}/{kind}", b"1")
+    assert (status, headers["x-amzn-ErrorType"]) == (400, "ValidationError")
+    assert json.loads(content)["message"]
+
+
+@pytest.mark.parametrize("token", ["9" * 5000, "\u0661", "-1"])
+@pytest.mark.parametrize(
+    ("service", "operation", "member", "said"),
+    [
+        ("service-quotas", "list_service_quotas", "NextToken", "InvalidPaginationToken"),
+        ("resourcegroupstaggingapi", "get_resources", "PaginationToken", "PaginationTokenExpired"),
+        ("cloudtrail", "lookup_events", "NextToken", "InvalidNextToken"),
+        ("ecr", "describe_repositories", "nextToken", "InvalidParameter"),
+    ],
+)
+def test_a_token_that_nobody_gave_out_is_refused(cloud, service, operation, member, said, token):
+    more = {"ServiceCode": "sagemaker"} if service == "service-quotas" else {}
+    with pytest.raises(ClientError) as caught:
+        getattr(cloud.client(service), operation)(**{member: token}, **more)
+    # the model of some services refuses it before: by its length or pattern
+    assert caught.value.response["Error"]["Code"] in (f"{said}Exception", "ValidationException")
+
+
 def test_a_client_shows_violations_in_awss_words(cloud):
     with pytest.raises(ClientError) as caught:
         cloud.sagemaker.describe_model(ModelName="under_score")

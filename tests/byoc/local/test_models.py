@@ -69,6 +69,12 @@ def test_the_environment_has_a_limit(create, refused, toy):
     assert "32769 bytes together; at most 32768 are allowed" in message
 
 
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_an_environment_that_no_program_can_get_is_refused(cloud, toy, text):
+    with pytest.raises(ClientError, match=r"'environment.KEY.member' failed to satisfy"):
+        cloud.create_endpoint(toy, Environment={"KEY": text})
+
+
 def test_model_data_that_is_not_there_or_not_given_rightly(cloud, refused, toy):
     here = cloud.put("m/weights", b"1")
     bucket = f"s3://{cloud.aws.bucket}"

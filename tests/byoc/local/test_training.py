@@ -278,8 +278,54 @@ def test_an_output_bucket_that_is_not_there_fails_the_job(cloud, toy):
         toy, OutputDataConfig={"S3OutputPath": f"s3://no-such-bucket-{cloud.account}/out"}
     )
     assert job["TrainingJobStatus"] == "Failed"
-    assert job["FailureReason"].startswith("ClientError: ")
-    assert "NoSuchBucket" in job["FailureReason"]
+    bucket = f"no-such-bucket-{cloud.account}"
+    assert job["FailureReason"] == (
+        f"ClientError: Artifact upload failed:The bucket {bucket} does not exist."
+    )
+
+
+LINKS = (
+    "import os, shutil\n"
+    "(ml / 'model/kept').write_text('kept')\n"
+    "os.symlink('/etc/passwd', ml / 'model/file')\n"
+    "os.symlink('/etc', ml / 'model/folder')\n"
+    "shutil.rmtree(ml / 'output/data')\n"
+    "os.symlink('/etc', ml / 'output/data')\n"
+)
+
+
+def test_a_link_goes_into_the_archive_as_a_link(cloud, toy):
+    job = cloud.train(toy, LINKS)
+    with tarfile.open(
+        fileobj=io.BytesIO(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"]))
+    ) as tar:
+        found = {member.name: member.linkname for member in tar}
+    assert found == {"kept": "", "file": "/etc/passwd", "folder": "/etc"}
+
+
+def test_what_a_link_leads_to_is_never_uploaded(cloud, toy):
+    output = {"S3OutputPath": f"s3://{cloud.aws.bucket}/links", "CompressionType": "NONE"}
+    job = cloud.train(toy, LINKS, OutputDataConfig=output)
+    assert job["TrainingJobStatus"] == "Completed"
+    found = cloud.client("s3").list_objects_v2(Bucket=cloud.aws.bucket, Prefix="links/")
+    names = [entry["Key"].rpartition("/output/")[2] for entry in found["Contents"]]
+    assert names == ["model/kept"]
+
+
+@pytest.mark.parametrize("folder", ["model", "output"])
+def test_a_folder_that_became_a_link_is_not_followed(cloud, toy, folder):
+    elsewhere = (
+        f"import os, shutil\nshutil.rmtree(ml / '{folder}')\nos.symlink('/etc', ml / '{folder}')\n"
+    )
+    job = cloud.train(toy, elsewhere)
+    assert job["TrainingJobStatus"] == "Completed"
+    assert archive(cloud.get(job["ModelArtifacts"]["S3ModelArtifacts"])) == {}
+
+
+def test_a_failure_that_is_a_link_is_not_read(cloud, toy):
+    program = "import os\nos.symlink('/etc/passwd', ml / 'output/failure')\nsys.exit(1)"
+    job = cloud.train(toy, program)
+    assert job["FailureReason"] == "AlgorithmError: , exit code: 1"
 
 
 # --- stopping
@@ -516,6 +562,10 @@ NO_KEY = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567
             {"InputDataConfig": [channel({**S3, "S3DataType": "AugmentedManifestFile"})]},
             "AugmentedManifestFile can only be used if the Channel's input mode is Pipe",
         ),
+        (
+            {"InputDataConfig": [{"ChannelName": "x", "DataSource": {}}]},
+            "The channel x must have a data source",
+        ),
         ({"InputDataConfig": [channel(), channel()]}, "names of input channels must be unique"),
         (
             {"InputDataConfig": [channel({**S3, "InstanceGroupNames": ["b"]})]},
@@ -542,6 +592,23 @@ def test_what_aws_refuses_is_refused_and_nothing_is_created(cloud, toy, change, 
         cloud.start(toy, **change)
     assert caught.value.response["Error"]["Code"] == "ValidationException"
     assert cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+@pytest.mark.parametrize(
+    "members",
+    [
+        lambda text: {"Environment": {"KEY": text}},
+        lambda text: {"hyperparameters": {"key": text}},
+        lambda text: {"hyperparameters": {text: "value"}},
+        lambda text: {"algorithm": {"ContainerArguments": [text]}},
+        lambda text: {"algorithm": {"ContainerEntrypoint": [text]}},
+    ],
+)
+def test_a_text_that_no_program_can_get_is_refused(cloud, toy, members, text):
+    with pytest.raises(ClientError, match=r"1 validation error detected: .* pattern") as caught:
+        cloud.start(toy, **members(text))
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
 
 
 def test_a_regular_expression_that_is_none_is_refused(cloud, toy):
