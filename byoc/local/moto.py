@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from moto.cloudformation.models import ChangeSet, Stack
 from moto.core.responses import ActionResult
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import AWSManagedPolicy, IAMBackend, Role, get_account_id_from
@@ -59,6 +58,8 @@ def serves(
 
 def refuse_what_it_ignores(service: str | None, request: Request) -> None:
     """Raise our refusal for what moto would answer as if it had been something else."""
+    if service == "cloudformation":
+        _correct_cloudformation()
     if service == "s3":
         for setting in IGNORED_BY_S3:
             if setting in request.args and (request.method, setting) not in ANSWERED:
@@ -131,13 +132,22 @@ def _without_sagemaker(parse_template: Callable[[Any], None]) -> Callable[[Any],
     """Refuse SageMaker's resources (moto: it has them in a SageMaker of its own)."""
 
     @functools.wraps(parse_template)
-    def corrected(self: Stack | ChangeSet) -> None:
+    def corrected(self: Any) -> None:
         parse_template(self)
         for resource in self.template_dict.get("Resources", {}).values():
             if str(resource.get("Type")).startswith("AWS::SageMaker::"):
                 raise not_implemented(f"CloudFormation's {resource['Type']}")
 
     return corrected
+
+
+@functools.cache
+def _correct_cloudformation() -> None:
+    """Only once it is asked for: it imports most of moto, which takes seconds."""
+    from moto.cloudformation.models import ChangeSet, Stack
+
+    for template in (Stack, ChangeSet):
+        setattr(template, "_parse_template", _without_sagemaker(template._parse_template))  # noqa: B010
 
 
 def _filter_log_events(self: LogsResponse) -> str:
@@ -182,9 +192,5 @@ CORRECTIONS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
     ),
     (STSBackend, "get_caller_identity", _get_caller_identity),
     (S3Response, "_bucket_response_get", _bucket_response_get),
-    *(
-        (template, "_parse_template", _without_sagemaker(template._parse_template))
-        for template in (Stack, ChangeSet)
-    ),
     (LogsResponse, "filter_log_events", _filter_log_events),
 )

@@ -63,3 +63,13 @@ def test_the_environment_names_account_region_and_server():
 def test_an_account_or_region_that_can_not_be_is_refused(place):
     with pytest.raises(ByocError, match=f"{place[0]}|{place[1]}"):
         LocalAWS(*place)
+
+
+def test_it_starts_without_the_services_that_nobody_asked_for():
+    """moto's CloudFormation imports most of moto, which takes seconds."""
+    code = "import sys, byoc.local.server; print([m for m in sys.modules if m in sys.argv])"
+    heavy = ["moto.cloudformation", "moto.ec2", "moto.apigateway", "moto.awslambda"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
