@@ -252,7 +252,7 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(own_home):
 def test_the_shells_profile_does_not_matter_to_it(own_home, account, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
     connect("local", account)
-    with pytest.raises(boto3.client("sagemaker").exceptions.ClientError, match="not found"):
+    with pytest.raises(boto3.client("sagemaker").exceptions.ClientError, match="Cannot find repo"):
         boto3.client("sagemaker").create_model(
             ModelName="m",
             PrimaryContainer={"Image": f"{account}.dkr.ecr.us-east-1.amazonaws.com/absent:1"},

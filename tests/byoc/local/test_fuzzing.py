@@ -270,9 +270,8 @@ def usage(aws: LocalAWS) -> dict[str, int]:
     }
 
 
-def end_all(aws: LocalAWS, until: Callable[..., Any]) -> None:
+def end_all(sagemaker: Any, until: Callable[..., Any]) -> None:
     """Delete every endpoint and stop every job."""
-    sagemaker = aws.client("sagemaker")
     for endpoint in sagemaker.list_endpoints(MaxResults=100)["Endpoints"]:
         delete_endpoint(sagemaker, endpoint["EndpointName"])
     running = sagemaker.list_training_jobs(StatusEquals="InProgress", MaxResults=100)
@@ -320,12 +319,14 @@ def test_no_request_breaks_it(aws, requests, until):
         if answer.status == 400:
             assert answer.json()["message"]
 
-    end_all(aws, until)
+    sagemaker = aws.client("sagemaker")  # one connection, there before and after
+    end_all(sagemaker, until)
     before = usage(aws)
     send()
+    http.clear()
     never = {name for _, name in SERVED if not answered[name, 200]}
     assert never <= BY_CHANCE, answered
-    end_all(aws, until)
+    end_all(sagemaker, until)
     until(lambda: not grown(before, usage(aws)), "nothing leaked")
 
 
@@ -341,6 +342,9 @@ def test_no_invocation_breaks_it(aws, requests, until):
     names = [m.serialization["name"] for m in members.values() if "name" in m.serialization]
     names = [name for name in names if name.lower().startswith(("x-amzn", "content", "accept"))]
     visible = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=1100)
+    warm = http.request("POST", f"{aws.url}/endpoints/{SERVING}/invocations", body=b"")
+    assert warm.status == 200  # the server keeps its connection to the container
+    http.clear()
     before = usage(aws)
 
     @settings(
@@ -364,6 +368,7 @@ def test_no_invocation_breaks_it(aws, requests, until):
             assert answer.headers["x-amzn-ErrorType"]
 
     send()
+    http.clear()
     until(lambda: not grown(before, usage(aws)), "nothing leaked")
 
 
