@@ -19,14 +19,13 @@ from byoc.local.connections import Connections
 from byoc.local.logs import LogStream
 from byoc.local.model_data import Budget, ModelDataError
 from byoc.local.service import Context
-from byoc.local.storage import space_left
+from byoc.local.storage import GIB, space_left
 from byoc.optml import OptML
 
 STOP_GRACE = 30.0  # seconds from SIGTERM to SIGKILL
 UNSERVED_GRACE = 1.0  # the same for a container that was not yet in service: nobody waits for it
 STARTUP = 480.0  # seconds until the first good /ping, unless the variant says otherwise
 DOWNLOAD = 3600.0  # seconds to download and extract the model, unless the variant says otherwise
-GB = 1024**3
 UNHEALTHY = 3  # bad pings in a row after which an instance is replaced (AWS doesn't say)
 DRAIN = 60.0  # seconds in which requests under way may end before SIGTERM
 PAUSES = (0.1, 2.0)  # seconds before a container is started again: at first, at most
@@ -195,7 +194,7 @@ class _Machine:
         self._name = f"i-{uuid.uuid4().hex[:17]}"
         self._ml = OptML(folder / self._name)
         size = recipe.settings.get("VolumeSizeInGB", context.platform.options.volume_size)
-        self._volume = size * GB
+        self._volume = size * GIB
         self._container: Container | None = None
         self._followers: list[threading.Thread] = []
 
@@ -236,7 +235,6 @@ class _Machine:
         settings, options = self.recipe.settings, self.context.platform.options
         wanted = settings.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP)
         deadline = time.monotonic() + min(wanted, options.startup_timeout)
-        memory = None if options.memory is None else int(options.memory * GB)
         pause = PAUSES[0]
         while True:
             try:
@@ -245,7 +243,7 @@ class _Machine:
                     ["serve"],
                     ml=self._ml,
                     environment=self.recipe.container.get("Environment", {}),
-                    memory=memory,
+                    memory=options.memory_bytes,
                     read_only=["/opt/ml/model"],
                 )
             except ByocError as error:

@@ -53,7 +53,7 @@ def delete_model(context: Context, request: dict[str, Any]) -> None:
 
 def container_of(model: dict[str, Any]) -> dict[str, Any]:
     """The container definition of a model, which has exactly one here."""
-    given = [model[member] for member in ("PrimaryContainer",) if member in model]
+    given = [model["PrimaryContainer"]] if "PrimaryContainer" in model else []
     given += model.get("Containers", [])
     if len(given) != 1:
         raise not_implemented("CreateModel without exactly one container")

@@ -24,6 +24,11 @@ class Options:
     metrics_interval: float = _option(10.0, "seconds between metrics of an endpoint (AWS: 60)")
     volume_size: int = _option(30, "GB of an instance's disk without VolumeSizeInGB")
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """`memory` in bytes, as engines take it."""
+        return None if self.memory is None else int(self.memory * 2**30)
+
     @classmethod
     def parse(cls, chosen: Iterable[str]) -> "Options":
         """Options from `name=number` texts; raises ByocError for one that is not an option."""

@@ -262,7 +262,6 @@ class TrainingRun:
 
     def _start(self, ml: OptML, network: Network | None) -> Container:
         algorithm = self._data["AlgorithmSpecification"]
-        memory = self.context.platform.options.memory
         entrypoint = algorithm.get("ContainerEntrypoint")
         return self.context.platform.engine.run(
             self.image,
@@ -274,7 +273,7 @@ class TrainingRun:
                 "TRAINING_JOB_ARN": self.job.arn,
             },
             entrypoint=entrypoint,
-            memory=None if memory is None else int(memory * storage.GIB),
+            memory=self.context.platform.options.memory_bytes,
             network=network,
         )
 
