@@ -35,6 +35,11 @@ def test_code_is_clean(command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_templates_are_clean():
+    done = run(PROGRAMS / "cfn-lint", *sorted((ROOT / "infra").glob("*.yaml")))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_lock_is_that_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
