@@ -117,7 +117,8 @@ def main() -> None:
         if arguments.kept is not None and arguments.kept.exists():
             snapshot.restore(server.platform, arguments.kept)
     except ByocError as error:
-        sys.exit(f"{error}")
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)  # the threads that would answer are there already
 
     def end(keep: Path | None = None) -> None:
         def stop() -> None:

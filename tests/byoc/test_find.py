@@ -58,7 +58,7 @@ def test_the_job_is_found_behind_a_page_of_others(cloud, toy):
 
 
 def test_an_endpoint_counts_when_it_is_in_service(cloud, toy):
-    cloud.create_endpoint(toy, name=cloud.aws.project, Environment={"PING": "503"})
+    cloud.create_endpoint(toy, name=cloud.aws.project, Environment={"FIRST": "os._exit(127)"})
     with pytest.raises(ByocError, match="04-inference"):
         find.endpoint(cloud.aws)
     cloud.delete_endpoint(cloud.aws.project)

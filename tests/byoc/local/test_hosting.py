@@ -159,9 +159,10 @@ def test_a_model_archive_that_cannot_be_unpacked(cloud, toy, kind):
     assert found["FailureReason"].endswith("is a valid tar.gz archive.")
 
 
-def test_deleting_while_it_is_being_created_leaves_no_process(cloud, toy, alive, until):
+def test_deleting_while_it_is_being_created_leaves_no_process(own_server, toy_tag, alive, until):
+    cloud, _ = own_server(startup_timeout=5.0)
     mark = f"mark-{cloud.account}"
-    cloud.create_endpoint(toy, Environment={"MARK": mark, "PING": "503"})
+    cloud.create_endpoint(cloud.push(toy_tag), Environment={"MARK": mark, "PING": "503"})
     until(lambda: _log_or_nothing(cloud) == ["serving"])
     assert cloud.sagemaker.describe_endpoint(EndpointName="toy")["EndpointStatus"] == "Creating"
     cloud.delete_endpoint()

@@ -329,9 +329,9 @@ def test_an_endpoint_is_invoked_by_post_alone(cloud, endpoint, path):
     assert "invoked" not in "".join(cloud.log("/aws/sagemaker/Endpoints/toy"))
 
 
-def test_an_endpoint_that_is_not_yet_in_service(cloud, toy):
-    cloud.create_endpoint(toy, Environment={"PING": "503"})
-    response = failure(cloud.invoke, body="x")
+def test_an_endpoint_that_is_not_yet_in_service(impatient, toy_tag):
+    impatient.create_endpoint(impatient.push(toy_tag), Environment={"PING": "503"})
+    response = failure(impatient.invoke, body="x")
     assert response["Error"]["Code"] == "ValidationError"
 
 
