@@ -1,6 +1,7 @@
 """The `byoc` command: results on standard output, all else on standard error; exit 0, 1 (no), 2."""
 
 import json
+import platform
 import shlex
 import sys
 import time
@@ -25,6 +26,7 @@ REGION = click.option("--region", default="us-east-1", show_default=True, help="
 PROJECT = click.option(
     "--project", default="byoc-penguins", show_default=True, help="The name that all carries."
 )
+BASE_LABEL = "org.opencontainers.image.base.name"
 JSON = click.option("--json", "as_json", is_flag=True, help="For a machine to read.")
 
 
@@ -131,18 +133,30 @@ def env(account_id: str, region: str) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option("--tag", required=True, help="NAME:TAG of the image.")
+@click.option("--sbom", metavar="FILE", help="Where the SBOM goes; beside the image otherwise.")
 @JSON
-def build(folder: str, tag: str, as_json: bool) -> None:
+def build(folder: str, tag: str, sbom: str | None, as_json: bool) -> None:
     """Build FOLDER's Dockerfile into an image, or a snapshot where there is no engine.
 
-    Example: byoc build container --tag byoc-penguins:1
+    With each build comes its software bill of materials: a CycloneDX file in JSON.
+
+    Example: byoc build container --tag byoc-penguins:1 --sbom sbom.json
     """
     from byoc import engines
+    from byoc.engines import dockerfile
+    from byoc.engines.sbom import write
+    from byoc.paths import home
 
+    engine = engines.engine()
     with _progress_on_stderr():
-        image = engines.engine().build(folder, tag)
+        image = engine.build(folder, tag)
+    base = image.labels.get(BASE_LABEL) or dockerfile.read(Path(folder)).base
+    file = Path(sbom or home() / f"images/sbom/{image.id.partition(':')[2]}.cdx.json")
+    # a snapshot runs on this Python, an image on its base's
+    write(Path(folder), base, file, platform.python_version() if engine.name == "process" else "")
+    click.echo(f"byoc: the SBOM is {file}", err=True)
     content = {"tag": image.tag, "id": image.id, "size": image.size, "labels": dict(image.labels)}
-    _print(content, as_json, lambda: image.id)
+    _print({**content, "sbom": str(file)}, as_json, lambda: image.id)
 
 
 @main.command()

@@ -385,13 +385,13 @@ class _HostPaths:
         return None
 
     def search_path(self, path: str, python: Path) -> list[str]:
-        """PATH with the environment's programs where the base image has its Python."""
-        entries = []
-        for entry in path.split(":"):
-            if entry == "/usr/local/bin":
-                entries.append(str(python))
-            entries.append(self.real(entry))
-        return entries
+        """PATH with the environment's programs before the first folder that is not the image's own,
+        such as /usr/local/bin, where a base image has its Python, or a virtual environment."""
+        entries = path.split(":")
+        own = [(self.root / entry.lstrip("/")).is_dir() for entry in entries]
+        place = own.index(False) if False in own else len(own)
+        found = [self.real(entry) for entry in entries]
+        return [*found[:place], str(python), *found[place:]]
 
 
 def _cannot_start(

@@ -3,7 +3,8 @@ and an /etc in which what the program writes is its own.
 
 Linux only, by `unshare`: no other process sees the mounts. The program is the first of its own PID
 namespace, as in a container: signals reach it as they reach a container's PID 1, and when it ends
-the kernel ends all its children.
+the kernel ends all its children. It has one user, root, and can't become another: outside it is
+whoever started it, and what that one may read another might not.
 """
 
 import functools
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from byoc.engines.network import TOOLS, Network
 
+ONE_USER = f"{shutil.which('setpriv', path=TOOLS)} --bounding-set -setuid,-setgid --"
 OPTIONS = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
 
 
@@ -24,7 +26,8 @@ def available() -> bool:
     """Whether this machine lets us make private mounts (it must be Linux with user namespaces)."""
     if shutil.which("unshare") is None or not Path("/opt").is_dir():
         return False
-    probe = [*_unshare(), "/bin/sh", "-c", "mount -t tmpfs tmpfs /opt && test $$ = 1"]
+    script = f"mount -t tmpfs tmpfs /opt && exec {ONE_USER} /bin/sh -c 'test $$ = 1'"
+    probe = [*_unshare(), "/bin/sh", "-c", script]
     return subprocess.run(probe, capture_output=True).returncode == 0
 
 
@@ -77,7 +80,7 @@ def command(
         script.append(f"mount --bind {shlex.quote(str(hosts))} /etc/hosts")
     script.append("mount -t proc proc /proc 2>/dev/null || true")
     script.append(f"cd {shlex.quote(workdir)}")
-    script.append('PATH=$image_path; exec "$@"')
+    script.append(f'PATH=$image_path; exec {ONE_USER} "$@"')
     prefix = _unshare()
     if network is not None:
         prefix = [*network.prefix, *_unshare(network.owns_user_namespace)]

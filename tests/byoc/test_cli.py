@@ -144,8 +144,13 @@ def test_build_and_push(byoc, cloud, toy_folder):
     assert code == 0
     assert re.fullmatch(r"sha256:[0-9a-f]{64}\n", out)
     assert "process engine: snapshot from-cli:1" in err
-    code, again, _ = byoc("build", toy_folder, "--tag", "from-cli:1", "--json")
+    kept = re.search(r"the SBOM is (\S+)", err)[1]
+    sbom = toy_folder / "sbom.json"
+    code, again, _ = byoc("build", toy_folder, "--tag", "from-cli:1", "--json", "--sbom", sbom)
     built = json.loads(again)
+    assert built["sbom"] == str(sbom)
+    assert json.loads(sbom.read_text())["bomFormat"] == "CycloneDX"
+    assert sbom.read_text() == Path(kept).read_text()
     assert built["tag"] == "from-cli:1"
     assert built["id"] == out.strip()
     assert built["labels"]["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"

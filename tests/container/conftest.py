@@ -1,14 +1,18 @@
-"""The programs under test, the penguins, and a temporary /opt/ml to run them in."""
+"""The programs under test, the image of them, the penguins, and a temporary /opt/ml to run in."""
 
 import csv
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 CONTAINER = Path(__file__).resolve().parents[2] / "container"
@@ -99,3 +103,73 @@ def trained(tmp_path_factory, table):
     code, ml.log = ml.train()
     assert code == 0, ml.log
     return ml
+
+
+class Docker:
+    """A container engine's command line, and what `container/` is built on there."""
+
+    def __init__(self, program):
+        self.program = program
+        pinned = re.search(r"ARG BASE=(\S+)", (CONTAINER / "Dockerfile").read_text())[1]
+        bare = re.sub(r"(:\d+\.\d+)\.\d+", r"\1", pinned.partition("@")[0])  # no patch version
+        self.bases = [os.environ.get("BYOC_BASE"), pinned, bare]
+
+    def __call__(self, *words, check=True):
+        """Run a command of the engine; returns what it wrote, both streams in one."""
+        done = subprocess.run(
+            [self.program, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert done.returncode == 0 or not check, done.stdout
+        return done.stdout.strip()
+
+    def inspect(self, name):
+        return json.loads(self("inspect", name))[0]
+
+    def base(self):
+        """The pinned base; where it can't be had, its name without digest and patch version."""
+        for name in filter(None, self.bases):
+            for look in (("image", "inspect"), ("pull", "--quiet")):
+                done = subprocess.run([self.program, *look, name], capture_output=True)
+                if done.returncode == 0:
+                    return name
+        raise AssertionError(f"none of these bases can be had: {self.bases}")
+
+    def build(self, folder, tag, *options):
+        options = ["--platform=linux/amd64", f"--build-arg=BASE={self.base()}", *options]
+        return self("build", *options, f"--tag={tag}", str(folder))
+
+    @contextmanager
+    def running(self, image, program, *options):
+        """A container in the background, removed afterwards."""
+        name = self("run", "--detach", *options, image, program).splitlines()[-1]
+        try:
+            yield name
+        finally:
+            self("rm", "--force", name, check=False)
+
+    def python(self, name, program):
+        """Run a program as root in a container; returns what it printed."""
+        return self("exec", "--user=0", name, "python", "-c", program)
+
+
+@pytest.fixture(scope="session")
+def docker():
+    """The first engine that answers."""
+    for program in ("docker", "podman", "finch"):
+        answers = (
+            shutil.which(program)
+            and not subprocess.run([program, "version"], capture_output=True).returncode
+        )
+        if answers:
+            return Docker(program)
+    pytest.skip("no container engine answers: docker, podman, finch")
+
+
+@pytest.fixture(scope="session")
+def image(docker, tmp_path_factory):
+    """The name of the image of `container/`, built once for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with FileLock(folder / "image.lock"):
+        docker.build(CONTAINER, "byoc-tests/penguins:1")
+    return "byoc-tests/penguins:1"

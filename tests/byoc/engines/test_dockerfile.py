@@ -11,7 +11,7 @@ def parse(tmp_path, write):
     """Read a Dockerfile beside some files."""
 
     def parse_lines(*lines, **files):
-        write(tmp_path, Dockerfile="\n".join(["FROM python:3.12", *lines]), **files)
+        write(tmp_path, Dockerfile="\n".join(["FROM python:3.12 AS build", *lines]), **files)
         return read(tmp_path)
 
     return parse_lines
@@ -109,13 +109,46 @@ def test_only_the_last_stage_counts(parse):
         "COPY train /first/",
         "RUN make",
         "FROM python:3.13-slim AS final",
-        "COPY --from=0 /first/train /opt/",
         "COPY train /opt/",
         train="",
     )
     assert dockerfile.base == "python:3.13-slim"
     assert list(dockerfile.copies) == ["/opt/train"]
-    assert dockerfile.not_executed == ["COPY --from=0 /first/train /opt/"]
+    assert dockerfile.not_executed == []
+
+
+@pytest.mark.parametrize(
+    ("line", "places"),
+    [
+        ("COPY --from=0 /first/train /opt/", ["/opt/train"]),
+        ("COPY --from=Build /first/ /", ["/deep/x.py", "/train"]),
+        ("COPY --chmod=755 --from=build /first/deep/*.py /opt/y.py", ["/opt/y.py"]),
+        ("COPY --from=build / /copy", ["/copy/first/deep/x.py", "/copy/first/train"]),
+        ("COPY --from=${STAGE} first/train .", ["/srv/train"]),
+    ],
+)
+def test_a_copy_from_an_earlier_stage_leads_to_the_file(parse, tmp_path, line, places):
+    dockerfile = parse(
+        "COPY train /first/",
+        "WORKDIR /first",
+        "COPY x.py deep/",
+        "FROM python:3.13-slim",
+        "ARG STAGE=build",
+        "WORKDIR /srv",
+        line,
+        **{"train": "", "x.py": ""},
+    )
+    assert sorted(dockerfile.copies) == places
+    assert set(dockerfile.copies.values()) <= {tmp_path / "train", tmp_path / "x.py"}
+    assert dockerfile.not_executed == []
+
+
+@pytest.mark.parametrize("origin", ["build", "0", "nginx:1.29", "3"])
+def test_what_a_stage_made_or_another_image_holds_is_said_not_to_be_there(parse, origin):
+    line = f"--from={origin} /made /opt/"
+    dockerfile = parse("RUN touch /made", "FROM python:3.13-slim", f"COPY {line}")
+    assert dockerfile.copies == {}
+    assert dockerfile.not_executed == [f"COPY {line}"]
 
 
 def test_what_is_not_done_is_said(parse):

@@ -45,6 +45,14 @@ def test_the_program_is_the_first_process_and_root(seen):
     assert (seen["pid"], seen["uid"]) == (1, 0)
 
 
+@pytest.mark.parametrize("change", ["os.setuid(65534)", "os.setgid(65534)"])
+def test_the_program_can_not_become_another_user(tmp_path, change):
+    argv = sandbox.command(["python3", "-c", f"import os; {change}"], {}, "/", tmp_path)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "PermissionError" in done.stdout + done.stderr
+
+
 def test_the_job_lies_at_opt_ml_and_can_be_written(seen, tmp_path):
     assert seen["ml"] == ["here"]
     assert (tmp_path / "ml/written").exists()
