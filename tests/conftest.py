@@ -105,6 +105,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("byoc")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BYOC_HOME", str(folder))
+        patch.setenv("BYOC_ENGINE", "process")  # tests of another engine name it
         for name in [n for n in os.environ if n.startswith(("AWS_", "SAGEMAKER_", "SM_"))]:
             patch.delenv(name)
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
