@@ -140,7 +140,8 @@ def _work() -> Path:
 
 def _sweep() -> None:
     """End the containers of a daemon that was killed."""
-    engines.engine().sweep(_work())
+    for engine in engines.available():
+        engine.sweep(_work())
 
 
 def _start(port: int, options: Options) -> Daemon:

@@ -54,7 +54,6 @@ class Server:
         application = moto.application()
         self.platform = Platform(
             State(),
-            engines.engine(),
             options,
             work,
             Clients(application),
@@ -144,6 +143,8 @@ def main() -> None:
     ended.wait()
     for child in psutil.Process().children(recursive=True):
         child.kill()  # whatever was started while we stopped
+    for engine in engines.available():
+        engine.sweep(arguments.work)
     if arguments.attached is not None:
         shutil.rmtree(arguments.attached, ignore_errors=True)
     os._exit(0)  # a thread that still waits for something must not hold it up
