@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from byoc.errors import ByocError
+from byoc.paths import home
 
 PROXY = "unix:///docker/proxy.sock"
 METADATA = Path("/opt/ml/metadata/resource-metadata.json")
@@ -24,11 +25,20 @@ def in_studio() -> bool:
         return False
 
 
+def scratch() -> Path | None:
+    """Where temporary folders for containers must lie; None: anywhere."""
+    if not in_studio():
+        return None
+    folder = home() / "tmp"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def check_folder(folder: Path) -> None:
     """Raise ByocError for a folder that can't be mounted: only the space's own volume can."""
-    home = Path.home().resolve()
-    if not folder.resolve().is_relative_to(home):
+    space = Path.home().resolve()
+    if not folder.resolve().is_relative_to(space):
         raise ByocError(
-            f"{folder} can't be mounted in Studio, where only folders below {home} can: "
+            f"{folder} can't be mounted in Studio, where only folders below {space} can: "
             "name one there (the local AWS's are below BYOC_HOME)."
         )

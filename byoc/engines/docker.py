@@ -104,6 +104,11 @@ class DockerEngine:
         version, repository = check_tag(tag)[1], repository_uri.partition("/")[2]
         ecr = ecr or registries.ecr_client(repository_uri)
         login, name = registries.authorise(ecr, repository_uri)
+        if login.loopback and in_studio():
+            raise ByocError(
+                "Studio's Docker can't reach the local AWS's registry: set BYOC_ENGINE=process and "
+                "build again, or push to your account."
+            )
         reference = f"{name}:{version}"
         self._name(tag, reference)
         with registries.logged_in(self._command, login) as options:
@@ -146,12 +151,14 @@ class DockerEngine:
 
     def layers(self, image: Image) -> list[Layer]:
         """The layers of the image, the first one first, with the instruction that made each."""
+        if in_studio():
+            raise ByocError("Studio's Docker does not tell an image's layers: look on a laptop.")
         form = "{{.Size}}\t{{.CreatedBy}}"
         told = self._command.ask(
             "history", "--no-trunc", "--human=false", "--format", form, image.id
         )
         rows = [line.partition("\t") for line in told.splitlines()]
-        return [Layer(made.strip(), int(size)) for size, _, made in reversed(rows)]
+        return [Layer(_instruction(made), int(size)) for size, _, made in reversed(rows)]
 
     def run(
         self,
@@ -227,7 +234,8 @@ class DockerEngine:
         if self.name == "finch":
             return ["build", "--provenance=false", "--sbom=false"]
         if in_studio() or self._command.run("buildx", "version").returncode:
-            return ["build"]  # this builder makes Docker manifests, and no provenance
+            # this builder makes Docker manifests, and no provenance
+            return ["build", "--force-rm"]
         plain = ["--provenance=false", "--sbom=false", "--output", "type=docker"]
         return ["buildx", "build", *plain]
 
@@ -267,6 +275,13 @@ def _image(engine: str, tag: str, inspected: dict[str, Any]) -> Image:
     digest = "sha256:" + inspected["Id"].removeprefix("sha256:")
     labels, architecture = config.get("Labels") or {}, inspected["Architecture"]
     return Image(tag, digest, inspected["Size"], labels, engine, architecture)
+
+
+def _instruction(made: str) -> str:
+    """The Dockerfile's line behind what the classic builder or BuildKit wrote into the history."""
+    text = " ".join(made.removesuffix("# buildkit").split())
+    text = re.sub(r"^(/bin/sh -c )?#\(nop\) ?", "", text)
+    return re.sub(r"^(RUN )?(\|\d+ .*)?/bin/sh -c ", "RUN ", text)
 
 
 def _folder(inspected: dict[str, Any]) -> Path:
