@@ -59,9 +59,8 @@ class LocalAWS:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._process.returncode != 0:
-            for engine in engines.available():
-                engine.sweep(self._folder / "work")
+        if self._process.returncode != 0:  # it was killed
+            daemon.sweep(self._folder / "work")
         shutil.rmtree(self._folder, ignore_errors=True)
         self.url = ""
 
