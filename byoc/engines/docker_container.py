@@ -214,12 +214,14 @@ class DockerContainer(Container):
         pump.join(LAST_WORDS)
         logs.kill()
         logs.wait()
-        self._own_files()
-        self._say("rm", "--force", "--volumes", self._name)
-        PORTS.release(self._port)
-        self._code = code
-        self._done.set()
-        self._close_log()
+        try:
+            self._own_files()
+        finally:
+            self._say("rm", "--force", "--volumes", self._name)
+            PORTS.release(self._port)
+            self._code = code
+            self._done.set()
+            self._close_log()
 
     def _pump(self, logs: "subprocess.Popen[bytes]") -> None:
         assert logs.stdout is not None
@@ -248,7 +250,7 @@ class DockerContainer(Container):
             return
         # where the engine has no root's rights, its root is this user
         info = self._command.run("info").stdout
-        owner = "0:0" if "rootless" in info else f"{os.getuid()}:{os.getgid()}"
+        owner = "0:0" if "rootless" in info else f"{os.geteuid()}:{os.getegid()}"
         network = [STUDIO_NETWORK] if in_studio() else ["none"]
         done = self._command.run(
             *("run", "--rm", "--network", *network, "--user", "0", *_mounts(self._ml.path, ())),
@@ -305,7 +307,7 @@ def _inside(address: str, network: Any) -> bool:
 
 def _has_foreign(folder: Path) -> bool:
     files = [folder, *folder.rglob("*")]
-    return any(file.lstat().st_uid != os.getuid() for file in files)
+    return any(file.lstat().st_uid != os.geteuid() for file in files)
 
 
 def _stop_all() -> None:

@@ -98,7 +98,8 @@ def logged_in(command: CommandLine, login: Login) -> Iterator[list[str]]:
 def _login_refusal(command: CommandLine, host: str, text: str) -> ByocError:
     if NO_NETWORK.search(text):
         return ByocError(f"The registry {host} can't be reached: {last_line(text)}.")
-    if NOT_ALLOWED.search(text):
+    # ECR answers 400 to a password that is none
+    if NOT_ALLOWED.search(text) or "400 Bad Request" in text:
         return ByocError(
             f"The registry {host} refuses the login ({last_line(text)}): ask for a new token, and "
             "see that the identity may call ecr:GetAuthorizationToken."
