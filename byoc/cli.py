@@ -133,9 +133,14 @@ def env(account_id: str, region: str) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option("--tag", required=True, help="NAME:TAG of the image.")
+@click.option(
+    "--build-arg", "arguments", multiple=True, metavar="NAME=VALUE", help="For an ARG line."
+)
 @click.option("--sbom", metavar="FILE", help="Where the SBOM goes; beside the image otherwise.")
 @JSON
-def build(folder: str, tag: str, sbom: str | None, as_json: bool) -> None:
+def build(
+    folder: str, tag: str, arguments: tuple[str, ...], sbom: str | None, as_json: bool
+) -> None:
     """Build FOLDER's Dockerfile into an image, or a snapshot where there is no engine.
 
     With each build comes its software bill of materials: a CycloneDX file in JSON.
@@ -148,8 +153,9 @@ def build(folder: str, tag: str, sbom: str | None, as_json: bool) -> None:
     from byoc.paths import home
 
     engine = engines.engine()
+    given = {name: value for name, _, value in (text.partition("=") for text in arguments)}
     with _progress_on_stderr():
-        image = engine.build(folder, tag)
+        image = engine.build(folder, tag, given)
     base = image.labels.get(BASE_LABEL) or dockerfile.read(Path(folder)).base
     file = Path(sbom or home() / f"images/sbom/{image.id.partition(':')[2]}.cdx.json")
     # a snapshot runs on this Python, an image on its base's
@@ -172,6 +178,7 @@ def push(tag: str, create: bool) -> None:
     from byoc import engines
 
     name = engines.engine().image(tag).tag.rpartition(":")[0]
+    name = name.partition(".amazonaws.com/")[2] or name  # Studio's images have their final name
     ecr = boto3.client("ecr")
     try:
         found = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]

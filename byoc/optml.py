@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from byoc.studio import scratch
+
 FAILURE_LENGTH = 1024  # characters of output/failure that become the FailureReason
 
 
@@ -49,7 +51,7 @@ class OptML:
         when this process ends.
         """
         if path is None:
-            path = tempfile.mkdtemp(prefix="byoc-")
+            path = tempfile.mkdtemp(prefix="byoc-", dir=scratch())
             atexit.register(shutil.rmtree, path, ignore_errors=True)
         ml = cls(Path(path).absolute())
         for folder in ("input/config", "input/data", "model", "output/data"):

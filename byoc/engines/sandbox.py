@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from byoc.engines.network import TOOLS, Network
+from byoc.engines.network import TOOLS, LoopbackNetwork
 
 ONE_USER = f"{shutil.which('setpriv', path=TOOLS)} --bounding-set -setuid,-setgid --"
 OPTIONS = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
@@ -38,7 +38,7 @@ def command(
     scratch: Path,
     *,
     hosts: Path | None = None,
-    network: Network | None = None,
+    network: LoopbackNetwork | None = None,
     read_only: Sequence[str] = (),
 ) -> list[str]:
     """`argv` with `mounts` (path under /opt → folder) in place; `scratch` is an empty folder.
