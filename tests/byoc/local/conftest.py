@@ -146,6 +146,12 @@ def distribution() -> None:
         pytest.skip("no registry here: neither docker-registry nor registry is on PATH")
 
 
+@pytest.fixture(scope="session")
+def registry_class() -> type[RegistryClient]:
+    """The client, for tests without a Distribution."""
+    return RegistryClient
+
+
 @pytest.fixture
 def registry_client(distribution: None) -> Callable[[Any], RegistryClient]:
     """Log in to the registry of a cloud."""
