@@ -153,7 +153,10 @@ def build(
     from byoc.paths import home
 
     engine = engines.engine()
-    given = {name: value for name, _, value in (text.partition("=") for text in arguments)}
+    for text in arguments:
+        if "=" not in text[1:]:
+            raise ByocError(f"--build-arg {text!r} is not NAME=VALUE: give both.")
+    given = dict(text.split("=", 1) for text in arguments)
     with _progress_on_stderr():
         image = engine.build(folder, tag, given)
     base = image.labels.get(BASE_LABEL) or dockerfile.read(Path(folder)).base

@@ -13,10 +13,10 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import urllib3
-from moto.ecr.exceptions import ImageAlreadyExistsException
+from moto.ecr.exceptions import ImageAlreadyExistsException, InvalidParameterException
 from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
 from moto.utilities.utils import get_partition
 from werkzeug.exceptions import BadRequest
@@ -35,6 +35,8 @@ OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?")  # others before local
 NAME = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<name>.+)"
 )
+DIGEST = re.compile("sha256:[0-9a-f]{64}")
+UPLOAD = re.compile("[0-9a-f-]{36}")
 TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 MANIFEST = 4 * 1024 * 1024  # bytes of a manifest at most, as Distribution has it
 TAGS = 1000  # tags of one answer
@@ -156,6 +158,8 @@ class Registry:
             pass  # the same again
         except ImageTagAlreadyExistsException as error:
             raise AWSError("TAG_INVALID", f"{error.message}") from None
+        except InvalidParameterException as error:
+            raise AWSError("MANIFEST_INVALID", f"{error.message}") from None
         location = f"/v2/{place.name}/manifests/{digest}"
         return Response(status=201, headers={"Location": location, "Docker-Content-Digest": digest})
 
@@ -184,7 +188,9 @@ class Registry:
         return answer
 
     def _blob(self, request: Request, holder: tokens.Holder, place: Place, digest: str) -> Response:
-        return self._pass_on(request, place, f"blobs/{quote(digest, ':')}")
+        if not DIGEST.fullmatch(digest):
+            raise AWSError("DIGEST_INVALID", f"{digest!r} is not sha256: and 64 digits.")
+        return self._pass_on(request, place, f"blobs/{digest}")
 
     def _start_upload(
         self, request: Request, holder: tokens.Holder, place: Place, _: str
@@ -203,8 +209,10 @@ class Registry:
     def _upload(
         self, request: Request, holder: tokens.Holder, place: Place, upload: str
     ) -> Response:
+        if not UPLOAD.fullmatch(upload):
+            raise AWSError("BLOB_UPLOAD_UNKNOWN", f"There is no upload {upload!r}.", 404)
         query = request.query_string.decode("latin-1")
-        answer = self._pass_on(request, place, f"blobs/uploads/{quote(upload)}", query)
+        answer = self._pass_on(request, place, f"blobs/uploads/{upload}", query)
         return self._noted(place, answer)
 
     def _noted(self, place: Place, answer: Response) -> Response:
@@ -343,10 +351,11 @@ def _manifest(request: Request) -> bytes:
         if len(content) > MANIFEST:
             raise AWSError("MANIFEST_INVALID", f"A manifest has {MANIFEST} bytes at most.")
     try:
-        content.decode()
-    except UnicodeDecodeError:
-        raise AWSError("MANIFEST_INVALID", "A manifest is JSON in UTF-8.") from None
-    return content
+        if json.loads(content.decode())["schemaVersion"] == 2:  # else Distribution answers 500
+            return content
+    except (ValueError, TypeError, LookupError, RecursionError):
+        pass
+    raise AWSError("MANIFEST_INVALID", "A manifest is a JSON object of schemaVersion 2.")
 
 
 def _check_children(place: Place, manifest: bytes) -> None:
