@@ -519,18 +519,18 @@ def docker(tmp_path, distribution):
     ):
         pytest.skip("no Docker engine answers")
     environment = {**os.environ, "DOCKER_CONFIG": str(tmp_path / "docker")}
-    tags = []
+    images = []
 
     def run(*words, text=None):
         if words[0] == "tag":
-            tags.append(words[2])
+            images.append(words[1])
         done = subprocess.run(
             ["docker", *words], input=text, capture_output=True, text=True, env=environment
         )
         return done.returncode, done.stdout + done.stderr
 
     yield run
-    run("rmi", "--force", *tags)
+    run("rmi", "--force", *images)
 
 
 @pytest.fixture
