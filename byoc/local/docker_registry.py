@@ -250,9 +250,8 @@ def _check_children(place: Place, manifest: bytes) -> None:
     if missing:
         raise AWSError(
             "MANIFEST_BLOB_UNKNOWN",
-            f"Images with digests '[{missing}]' required for pushing image into repository with "
-            f"name '{place.repository.name}' in the registry with id "
-            f"'{place.repository.registry_id}' do not exist",
+            f"The repository {place.repository.name} does not have the images that the list "
+            f"names: {missing}.",
         )
 
 

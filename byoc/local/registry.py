@@ -163,7 +163,7 @@ def _batch_delete_image(
         digest, tag = image.get_image_digest(), wanted.get("imageTag")
         lists = _lists_of(repository, digest)
         if lists and (tag is None or len(image.image_tags) == 1):  # the image itself would go
-            reason = f"Requested image referenced by manifest list: [{', '.join(lists)}]"
+            reason = f"The image is named by a manifest list, to be deleted first: {lists[0]}"
             failures.append(_failure(wanted, "ImageReferencedByManifestList", reason))
             continue
         for gone in [tag] if tag else list(image.image_tags):

@@ -36,7 +36,7 @@ class Place:
         return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
     def image(self, reference: str) -> Image:
-        """The image by tag or digest; raises AWSError as ECR answers."""
+        """The image by tag or digest; raises AWSError in ECR's words (nginx/docker-nginx#545)."""
         for image in list(self.repository.images):
             if reference == image.get_image_digest() or reference in list(image.image_tags):
                 return image
