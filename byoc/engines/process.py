@@ -15,6 +15,7 @@ import os
 import posixpath
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -115,6 +116,7 @@ class ProcessEngine:
             raise immutable(name, repository) from None
         except ecr.exceptions.ImageAlreadyExistsException:
             pass  # the same content under the same tag: nothing to do, as `docker push` finds
+        print(f"process engine: put the manifest of {tag} into ECR, without any layer")
         return f"{repository_uri}:{name}"
 
     def resolve(self, manifest: str) -> Image | None:
@@ -236,6 +238,8 @@ class ProcessContainer(Container):
         python = _environment(image_id) / "bin"
         variables = {
             "HOME": str(self._scratch),
+            "HOSTNAME": socket.gethostname(),
+            "LANG": "C.UTF-8",  # as python's own images have it
             "TMPDIR": TEMPORARY if self._private else str(temporary),
             **dict(line.split("=", 1) for line in config["Env"]),
             **environment,

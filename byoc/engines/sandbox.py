@@ -80,7 +80,7 @@ def command(
         script.append(f"mount --bind {shlex.quote(str(hosts))} /etc/hosts")
     script.append("mount -t proc proc /proc 2>/dev/null || true")
     script.append(f"cd {shlex.quote(workdir)}")
-    script.append(f'PATH=$image_path; exec {ONE_USER} "$@"')
+    script.append(f'unset PWD OLDPWD; PATH=$image_path; exec {ONE_USER} "$@"')
     prefix = _unshare()
     if network is not None:
         prefix = [*network.prefix, *_unshare(network.owns_user_namespace)]
