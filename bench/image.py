@@ -197,16 +197,18 @@ def main() -> None:
             for name, image in measured.items():
                 with bench.serving(name) as (_, _, seconds):
                     image.starts.append(seconds)
+        load = os.getloadavg()[0]
         for name, image in measured.items():
             image.memory = bench.memory(name)
     for line in report(measured):
         print(line)
+    print(f"load {load:.1f} on {os.cpu_count()} processors: other work makes every start slower")
     if arguments.json:
         images = {
             name: asdict(image) | {"figures": image.figures} for name, image in measured.items()
         }
         budgets = {name: {"limit": limit, "unit": unit} for name, (limit, unit) in BUDGETS.items()}
-        content = {"base": arguments.base, "budgets": budgets, "images": images}
+        content = {"base": arguments.base, "load": load, "budgets": budgets, "images": images}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -394,13 +394,18 @@ class _HostPaths:
         return None
 
     def search_path(self, path: str, python: Path) -> list[str]:
-        """PATH with the environment's programs before the first folder that is not the image's own,
-        such as /usr/local/bin, where a base image has its Python, or a virtual environment."""
-        entries = path.split(":")
-        own = [(self.root / entry.lstrip("/")).is_dir() for entry in entries]
-        place = own.index(False) if False in own else len(own)
-        found = [self.real(entry) for entry in entries]
-        return [*found[:place], str(python), *found[place:]]
+        """PATH with the environment's programs where the image has its Python.
+
+        In /usr/local/bin, or in the bin/ of a virtual environment that a RUN line made.
+        """
+        entries = []
+        for entry in path.split(":"):
+            copied = (self.root / entry.lstrip("/")).is_dir()
+            made = entry.endswith("/bin") and not copied and entry not in BASE_PATH.split(":")
+            if made or entry == "/usr/local/bin":
+                entries.append(str(python))
+            entries.append(self.real(entry))
+        return entries
 
 
 def _cannot_start(

@@ -179,6 +179,23 @@ def test_environment_and_working_directory(image, ml):
     assert lines[3].endswith("/opt/program")
 
 
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/opt/program:/opt/venv/bin:/usr/bin:/bin", True),
+        ("/usr/local/bin:/opt/program", True),
+        ("/opt/program:/usr/sbin:/sbin", False),
+    ],
+)
+def test_the_images_python_is_found_where_a_path_has_it(image, ml, path, found):
+    built = image(
+        train="#!/bin/sh\ncommand -v python || echo none\n",
+        Dockerfile=HEAD + f"COPY train /opt/program/\nENV PATH={path}\n",
+    )
+    code, (line,) = outcome(built, ml)
+    assert (code, "environments" in line) == (0, found), line
+
+
 def test_this_machines_environment_stays_outside(image, ml, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
     monkeypatch.setenv("SM_MODEL_DIR", "/somewhere")
