@@ -144,8 +144,18 @@ class DockerEngine:
 
         The image's own Python is asked; raises ByocError when it has none.
         """
-        network = [] if in_studio() else ["--network", "none"]
-        command = ["run", "--rm", *network, "--entrypoint", "python", image.id, "-c", PACKAGES]
+        network = STUDIO_NETWORK if in_studio() else "none"
+        command = [
+            "run",
+            "--rm",
+            "--network",
+            network,
+            "--entrypoint",
+            "python",
+            image.id,
+            "-c",
+            PACKAGES,
+        ]
         sizes = json.loads(self._command.ask(*command))
         return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
