@@ -1,4 +1,4 @@
-"""Docker as Studio lets one use it: the real program behind one that refuses what Studio refuses."""
+"""Docker as Studio lets one use it: the real one behind a program that refuses as Studio does."""
 
 import dataclasses
 import json
