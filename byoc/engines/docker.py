@@ -163,12 +163,14 @@ class DockerEngine:
         """The layers of the image, the first one first, with the instruction that made each."""
         if in_studio():
             raise ByocError("Studio's Docker does not tell an image's layers: look on a laptop.")
-        form = "{{.Size}}\t{{.CreatedBy}}"
-        told = self._command.ask(
-            "history", "--no-trunc", "--human=false", "--format", form, image.id
-        )
-        rows = [line.partition("\t") for line in told.splitlines()]
-        return [Layer(_instruction(made), int(size)) for size, _, made in reversed(rows)]
+        ask = ["history", "--no-trunc", "--human=false", "--format"]
+        if self.name == "podman":  # whose templates have rounded sizes only
+            told = json.loads(self._command.ask(*ask, "json", image.id))
+            rows = [(entry.get("CreatedBy", ""), entry["size"]) for entry in told]
+        else:
+            lines = self._command.ask(*ask, "{{.Size}} {{.CreatedBy}}", image.id).splitlines()
+            rows = [(made, int(size)) for size, _, made in (line.partition(" ") for line in lines)]
+        return [Layer(_instruction(made), size) for made, size in reversed(rows)]
 
     def run(
         self,
