@@ -31,6 +31,7 @@ ANSWER = 600.0  # seconds for an answer: a layer of gigabytes is checked before 
 HOST = "127.0.0.1"
 PIECE = 64 * 1024  # bytes that are passed on at a time
 FOLDER, CONFIG = "registry", "config.yml"
+TAKEN = ("address already in use", "port is already allocated")  # by somebody quicker
 MISSING = "Install Debian's docker-registry, or Docker and its image registry:2, for a registry."
 
 
@@ -110,7 +111,7 @@ class Distribution:
             return self._pool
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        """A process that answers, at a port that was free; another may take it, so try again."""
+        """A process that answers, at a port that was free; raises Unavailable."""
         if time.monotonic() < self._again:
             raise Unavailable(self._why)
         for _ in range(3):
@@ -127,9 +128,13 @@ class Distribution:
             if process.poll() is None:
                 _end([psutil.Process(process.pid)])
             process.wait()
-        lines = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            said = self._log.read_text(errors="replace")
+            if not any(words in said for words in TAKEN):
+                break
+        lines = said.strip().splitlines() or ["it said nothing"]
+        line = next((line for line in lines if "rror" in line), lines[-1])
         self._again = time.monotonic() + AGAIN
-        self._why = f"The registry did not start: {lines[-1]} (see {self._log})."
+        self._why = f"The registry did not start: {line} (see {self._log}). {MISSING}"
         raise Unavailable(self._why)
 
     def _command(self, port: int) -> tuple[list[str], float]:

@@ -6,35 +6,35 @@ Registry HTTP API V2 (Debian: /usr/share/doc/docker-registry/spec/api.md.gz), EC
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import urllib3
-from moto.ecr.exceptions import ImageAlreadyExistsException
-from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
-from moto.utilities.utils import get_partition
+from moto.ecr.exceptions import (
+    ImageAlreadyExistsException,
+    InvalidParameterException,
+    RepositoryNotFoundException,
+)
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Request, Response
 
-from byoc.local import policies, storage, tokens
+from byoc.local import storage
 from byoc.local.call import Call
 from byoc.local.distribution import PIECE, Distribution, Unavailable
 from byoc.local.errors import AWSError
 from byoc.local.registry import ImageTagAlreadyExistsException
+from byoc.local.registry_access import Place, holder_of, place_of
 from byoc.local.service import Platform
 
 log = logging.getLogger(__name__)
 
 OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?")  # others before localhost are buckets
-NAME = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<name>.+)"
-)
+DIGEST = re.compile("sha256:[0-9a-f]{64}")
+UPLOAD = re.compile("[0-9a-f-]{36}")
 TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 MANIFEST = 4 * 1024 * 1024  # bytes of a manifest at most, as Distribution has it
 TAGS = 1000  # tags of one answer
@@ -45,28 +45,6 @@ VERSION = ("Docker-Distribution-Api-Version", "registry/2.0")
 
 class Unreadable(Exception):
     """The client's own body broke off, or is not HTTP."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A repository that the holder of a password may use, and its names."""
-
-    backend: ECRBackend
-    repository: Repository
-    name: str  # with the registry's, as the client writes it
-
-    @functools.cached_property
-    def inner(self) -> str:
-        """Distribution's name: a repository that is deleted and made again is another one."""
-        identity = f"{self.repository.arn} {self.repository.created_at.isoformat()}"
-        return hashlib.sha256(identity.encode()).hexdigest()[:32]
-
-    def image(self, reference: str) -> Image:
-        """The image by tag or digest; raises AWSError as ECR answers."""
-        for image in list(self.repository.images):
-            if reference == image.get_image_digest() or reference in list(image.image_tags):
-                return image
-        raise AWSError("MANIFEST_UNKNOWN", "Requested image not found", 404)
 
 
 class Registry:
@@ -105,7 +83,7 @@ class Registry:
         return answer
 
     def _route(self, request: Request) -> Response:
-        holder = _holder(request)
+        holder = holder_of(request)
         self.distribution.check()
         if request.path in ("/v2", "/v2/"):
             return Response("{}", content_type="application/json")
@@ -114,22 +92,18 @@ class Registry:
                 if request.method not in methods:
                     raise AWSError("UNSUPPORTED", "The operation is unsupported.", 405)
                 action, handler = methods[request.method]
-                place = _place(holder, match[1], action)
-                return handler(self, request, holder, place, match[2])
+                place = place_of(holder, match[1], action)
+                return handler(self, request, place, match[2])
         raise AWSError("UNSUPPORTED", f"The local ECR has nothing at {request.path}.", 404)
 
-    def _get_manifest(
-        self, request: Request, holder: tokens.Holder, place: Place, reference: str
-    ) -> Response:
+    def _get_manifest(self, request: Request, place: Place, reference: str) -> Response:
         image = place.image(reference)
         digest = image.get_image_digest()
         headers = {"Docker-Content-Digest": digest, "ETag": f'"{digest}"'}
         kind = image.image_manifest_media_type
         return Response(image.image_manifest.encode(), 200, headers, content_type=kind)
 
-    def _put_manifest(
-        self, request: Request, holder: tokens.Holder, place: Place, reference: str
-    ) -> Response:
+    def _put_manifest(self, request: Request, place: Place, reference: str) -> Response:
         """Checked by Distribution, which has the layers, and kept by ECR, which has the tags."""
         content = _manifest(request)
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -145,23 +119,11 @@ class Registry:
             return _passed_on(request, place, checked)
         checked.drain_conn()
         _check_children(place, content)
-        try:
-            place.backend.put_image(
-                place.repository.name,
-                content.decode(),
-                tag,  # type: ignore[arg-type]  # moto says str and takes None
-                request.mimetype,
-            )
-        except ImageAlreadyExistsException:
-            pass  # the same again
-        except ImageTagAlreadyExistsException as error:
-            raise AWSError("TAG_INVALID", f"{error.message}") from None
+        _register(place, content, tag, request.mimetype)
         location = f"/v2/{place.name}/manifests/{digest}"
         return Response(status=201, headers={"Location": location, "Docker-Content-Digest": digest})
 
-    def _delete_manifest(
-        self, request: Request, holder: tokens.Holder, place: Place, reference: str
-    ) -> Response:
+    def _delete_manifest(self, request: Request, place: Place, reference: str) -> Response:
         place.image(reference)
         wanted = {"imageDigest" if ":" in reference else "imageTag": reference}
         answer = place.backend.batch_delete_image(place.repository.name, image_ids=[wanted])
@@ -169,7 +131,7 @@ class Registry:
             raise AWSError("DENIED", failure["failureReason"])
         return Response(status=202)
 
-    def _list_tags(self, request: Request, holder: tokens.Holder, place: Place, _: str) -> Response:
+    def _list_tags(self, request: Request, place: Place, _: str) -> Response:
         number, last = request.args.get("n", f"{TAGS}"), request.args.get("last", "")
         if not re.fullmatch("[0-9]{1,9}", number):
             raise AWSError("PAGINATION_NUMBER_INVALID", "n must be a number.")
@@ -183,28 +145,28 @@ class Registry:
             answer.headers["Link"] = f'</v2/{place.name}/tags/list?{following}>; rel="next"'
         return answer
 
-    def _blob(self, request: Request, holder: tokens.Holder, place: Place, digest: str) -> Response:
-        return self._pass_on(request, place, f"blobs/{quote(digest, ':')}")
+    def _blob(self, request: Request, place: Place, digest: str) -> Response:
+        if not DIGEST.fullmatch(digest):
+            raise AWSError("DIGEST_INVALID", f"{digest!r} is not sha256: and 64 digits.")
+        return self._pass_on(request, place, f"blobs/{digest}")
 
-    def _start_upload(
-        self, request: Request, holder: tokens.Holder, place: Place, _: str
-    ) -> Response:
+    def _start_upload(self, request: Request, place: Place, _: str) -> Response:
         """A new upload, or a layer of another repository that the holder may read from."""
         if not storage.space_left(self._platform.work, self._platform.options.disk):
             raise AWSError("DENIED", storage.NO_SPACE, 403)
         mount = {}
         if "mount" in request.args and "from" in request.args:
             with contextlib.suppress(AWSError):
-                source = _place(holder, request.args["from"], "ecr:GetDownloadUrlForLayer")
+                source = place_of(place.holder, request.args["from"], "ecr:GetDownloadUrlForLayer")
                 mount = {"mount": request.args["mount"], "from": source.inner}
         answer = self._pass_on(request, place, "blobs/uploads/", urlencode(mount))
         return self._noted(place, answer)
 
-    def _upload(
-        self, request: Request, holder: tokens.Holder, place: Place, upload: str
-    ) -> Response:
+    def _upload(self, request: Request, place: Place, upload: str) -> Response:
+        if not UPLOAD.fullmatch(upload):
+            raise AWSError("BLOB_UPLOAD_UNKNOWN", f"There is no upload {upload!r}.", 404)
         query = request.query_string.decode("latin-1")
-        answer = self._pass_on(request, place, f"blobs/uploads/{quote(upload)}", query)
+        answer = self._pass_on(request, place, f"blobs/uploads/{upload}", query)
         return self._noted(place, answer)
 
     def _noted(self, place: Place, answer: Response) -> Response:
@@ -219,18 +181,16 @@ class Registry:
     def _pass_on(self, request: Request, place: Place, path: str, query: str = "") -> Response:
         """Distribution's answer to the request, whose body and whose answer's are streamed."""
         headers = {name: request.headers[name] for name in SENT if name in request.headers}
-        body = None
-        if request.environ["wsgi.input_terminated"] or request.content_length:
-            body = _pieces(request)
-        if not request.environ["wsgi.input_terminated"] and request.content_length:
-            headers["Content-Length"] = f"{request.content_length}"
+        chunked, length = request.environ["wsgi.input_terminated"], request.content_length
+        if length and not chunked:
+            headers["Content-Length"] = f"{length}"
+        body = _pieces(request) if length or chunked else None
         target = f"/v2/{place.inner}/{path}" + (f"?{query}" if query else "")
-        return _passed_on(
-            request, place, self.distribution.send(request.method, target, headers, body)
-        )
+        answer = self.distribution.send(request.method, target, headers, body)
+        return _passed_on(request, place, answer)
 
 
-Handler = Callable[[Registry, Request, tokens.Holder, Place, str], Response]
+Handler = Callable[[Registry, Request, Place, str], Response]
 
 # What is asked of each kind of path by each method: the permission it takes, and who answers.
 ROUTES: tuple[tuple[re.Pattern[str], dict[str, tuple[str, Handler]]], ...] = (
@@ -267,74 +227,6 @@ ROUTES: tuple[tuple[re.Pattern[str], dict[str, tuple[str, Handler]]], ...] = (
 )
 
 
-def _holder(request: Request) -> tokens.Holder:
-    """Who asks; raises AWSError as ECR answers.
-
-    Source of the statuses and wordings: aws/aws-cli#5317 (400), CircleCI-Public/aws-ecr-orb#265.
-    """
-    given = request.authorization
-    if given is None or given.type != "basic":
-        raise AWSError("UNAUTHORIZED", "Not Authorized", 401)
-    holder = tokens.holder(given.username or "", given.password or "")
-    if holder is None:
-        raise AWSError("DENIED", "Your authorization token is not valid. Reauthenticate.")
-    if holder.expired:
-        raise AWSError(
-            "DENIED", "Your authorization token has expired. Reauthenticate and try again.", 403
-        )
-    return holder
-
-
-def _place(holder: tokens.Holder, name: str, action: str) -> Place:
-    """The repository, if it is there and the holder may do this to it; else raises AWSError."""
-    match = NAME.fullmatch(name)
-    if match is None:
-        raise AWSError(
-            "NAME_UNKNOWN",
-            f"There is no repository {name}: "
-            "names begin with ACCOUNT.dkr.ecr.REGION.amazonaws.com/ here.",
-            404,
-        )
-    account, region, short = match["account"], match["region"], match["name"]
-    if region != holder.region:
-        raise AWSError("DENIED", f"Your authorization token is for {holder.region}, not {region}.")
-    backend = ecr_backends[account][region]
-    repository = backend.repositories.get(short)
-    if account != holder.account:
-        _check_policy(holder, repository, action, account, short)
-    if repository is None:
-        raise AWSError(
-            "NAME_UNKNOWN",
-            f"The repository with name '{short}' does not exist in the registry with id "
-            f"'{account}'",
-            404,
-        )
-    return Place(backend, repository, name)
-
-
-def _check_policy(
-    holder: tokens.Holder, repository: Repository | None, action: str, account: str, name: str
-) -> None:
-    """Raise AWSError unless the repository's policy lets the other account do this.
-
-    Source of the wording: aws-actions/amazon-ecr-login#232.
-    """
-    arn = f"arn:{get_partition(holder.region)}:ecr:{holder.region}:{account}:repository/{name}"
-    values: dict[str, str | list[str]] = {
-        "aws:PrincipalArn": holder.arns[-1],
-        "aws:PrincipalAccount": holder.account,
-    }
-    names = [n for one in holder.arns for n in policies.principals(holder.account, one)]
-    text = repository.policy if repository is not None else None
-    if not policies.grants(text, action, arn, values, names):
-        raise AWSError(
-            "DENIED",
-            f"User: {holder.arns[0]} is not authorized to perform: {action} on resource: {arn} "
-            f"because no resource-based policy allows the {action} action",
-            403,
-        )
-
-
 def _manifest(request: Request) -> bytes:
     """The whole body; raises AWSError where it can't be a manifest."""
     content = b""
@@ -343,10 +235,11 @@ def _manifest(request: Request) -> bytes:
         if len(content) > MANIFEST:
             raise AWSError("MANIFEST_INVALID", f"A manifest has {MANIFEST} bytes at most.")
     try:
-        content.decode()
-    except UnicodeDecodeError:
-        raise AWSError("MANIFEST_INVALID", "A manifest is JSON in UTF-8.") from None
-    return content
+        if json.loads(content.decode())["schemaVersion"] == 2:  # else Distribution answers 500
+            return content
+    except (ValueError, TypeError, LookupError, RecursionError):
+        pass
+    raise AWSError("MANIFEST_INVALID", "A manifest is a JSON object of schemaVersion 2.")
 
 
 def _check_children(place: Place, manifest: bytes) -> None:
@@ -357,10 +250,28 @@ def _check_children(place: Place, manifest: bytes) -> None:
     if missing:
         raise AWSError(
             "MANIFEST_BLOB_UNKNOWN",
-            f"Images with digests '[{missing}]' required for pushing image into repository with "
-            f"name '{place.repository.name}' in the registry with id "
-            f"'{place.repository.registry_id}' do not exist",
+            f"The repository {place.repository.name} does not have the images that the list "
+            f"names: {missing}.",
         )
+
+
+def _register(place: Place, manifest: bytes, tag: str | None, media_type: str) -> None:
+    """Tell ECR of an image that has come; raises AWSError with its refusal."""
+    try:
+        place.backend.put_image(
+            place.repository.name,
+            manifest.decode(),
+            tag,  # type: ignore[arg-type]  # moto says str and takes None
+            media_type,
+        )
+    except ImageAlreadyExistsException:
+        pass  # the same again
+    except ImageTagAlreadyExistsException as error:
+        raise AWSError("TAG_INVALID", f"{error.message}") from None
+    except InvalidParameterException as error:
+        raise AWSError("MANIFEST_INVALID", f"{error.message}") from None
+    except RepositoryNotFoundException as error:  # deleted meanwhile
+        raise AWSError("NAME_UNKNOWN", f"{error.message}", 404) from None
 
 
 def _pieces(request: Request) -> Iterator[bytes]:

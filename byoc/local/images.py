@@ -24,15 +24,17 @@ URI = re.compile(
 )
 
 
+OCI = "application/vnd.oci."  # how the media types of OCI's manifests and indexes begin
 PULL = ("ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage", "ecr:BatchCheckLayerAvailability")
 
 
-def find(context: Context, uri: str, role: str | None) -> tuple[Image, str]:
+def find(context: Context, uri: str, role: str | None, hosted: bool = False) -> tuple[Image, str]:
     """The image behind an ECR URI, pulled for the role, and its digest.
 
     Raises ValidationException as AWS does when the repository or the image is missing, or when the
     repository is another account's and its policy doesn't let SageMaker or the role pull, so that
-    a job or model is never created on nothing.
+    a job or model is never created on nothing. A `hosted` image, a model's, can't have one of OCI's
+    manifests. Source of that and of its wording: aws/amazon-sagemaker-feedback#180.
     """
     match = URI.fullmatch(uri)
     if match is None:
@@ -68,6 +70,12 @@ def find(context: Context, uri: str, role: str | None) -> tuple[Image, str]:
     if not answer["images"]:
         raise validation(f"Requested image {uri} not found.")
     pushed = answer["images"][0]
+    kind = pushed["imageManifestMediaType"]
+    if hosted and kind.startswith(OCI):
+        raise validation(
+            f"Unsupported manifest media type {kind} for image {uri}. Ensure that valid manifest "
+            "media type is used for specified image."
+        )
     digest = pushed["imageId"]["imageDigest"]
     image = _local(pushed["imageManifest"]) or _pulled(owner, match, digest)
     if image is None:

@@ -81,5 +81,5 @@ def _check(context: Context, container: dict[str, Any], request: dict[str, Any])
             f"at most {ENVIRONMENT} are allowed."
         )
     role = request.get("ExecutionRoleArn")
-    images.find(context, container["Image"], role)
+    images.find(context, container["Image"], role, hosted=True)
     model_data.check(context.s3(role), container)

@@ -82,16 +82,35 @@ def _put_image(
 def _media_type(manifest: str, given: str | None) -> str:
     try:
         found = json.loads(manifest)
-    except ValueError:
+    except (ValueError, RecursionError):
+        found = None
+    if not _well_formed(found):
         raise InvalidParameterException(
             "Invalid parameter at 'ImageManifest' failed to satisfy constraint: "
             "'Invalid JSON syntax'"
-        ) from None
-    if not isinstance(found, dict) or not (given or "mediaType" in found):
+        )
+    kind = given or found.get("mediaType")
+    if not isinstance(kind, str):
         raise InvalidParameterException(
             "image manifest mediatype not provided in manifest or parameter"
         )
-    return given or found["mediaType"]
+    return kind
+
+
+def _well_formed(manifest: Any) -> bool:
+    """Whether what is read of a manifest here has its form."""
+    if not isinstance(manifest, dict):
+        return False
+    config = manifest.get("config") or {}
+    layers, children = manifest.get("layers") or [], manifest.get("manifests") or []
+    return (
+        isinstance(config, dict)
+        and isinstance(config.get("mediaType", ""), str)
+        and isinstance(layers, list)
+        and isinstance(children, list)
+        and all(isinstance(one, dict) and isinstance(one.get("size"), int) for one in layers)
+        and all(isinstance(one, dict) and isinstance(one.get("digest"), str) for one in children)
+    )
 
 
 def _may_move(repository: Repository, tag: str) -> bool:
@@ -144,7 +163,7 @@ def _batch_delete_image(
         digest, tag = image.get_image_digest(), wanted.get("imageTag")
         lists = _lists_of(repository, digest)
         if lists and (tag is None or len(image.image_tags) == 1):  # the image itself would go
-            reason = f"Requested image referenced by manifest list: [{', '.join(lists)}]"
+            reason = f"The image is named by a manifest list, to be deleted first: {lists[0]}"
             failures.append(_failure(wanted, "ImageReferencedByManifestList", reason))
             continue
         for gone in [tag] if tag else list(image.image_tags):
@@ -165,6 +184,11 @@ def _lists_of(repository: Repository, digest: str) -> list[str]:
 def _children(image: Image) -> list[str]:
     """The digests of the images that a manifest list names; none of an image."""
     return [child["digest"] for child in json.loads(image.image_manifest).get("manifests") or []]
+
+
+def _config(image: Image) -> dict[str, Any]:
+    """What the manifest says of the configuration; nothing where it has none."""
+    return json.loads(image.image_manifest).get("config") or {}
 
 
 def _look_up(repository: Repository, wanted: dict[str, str]) -> tuple[Image | None, dict[str, Any]]:
@@ -270,9 +294,7 @@ def _describe_images(self: ECRResponse) -> ActionResult:
             "imageSizeInBytes": _size_in(repository, image),
             "imagePushedAt": dt.datetime.fromtimestamp(image.image_pushed_at, dt.UTC),
             "imageManifestMediaType": image.image_manifest_media_type,
-            "artifactMediaType": json.loads(image.image_manifest)
-            .get("config", {})
-            .get("mediaType"),
+            "artifactMediaType": _config(image).get("mediaType"),
         }
         rows.append({name: value for name, value in row.items() if value not in (None, [])})
     return ActionResult(_page(self, rows, "imageDetails"))

@@ -1,6 +1,10 @@
 """A local AWS of the tests' own process, which does not wait long for anyone."""
 
+import base64
+import hashlib
+import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from byoc.local.options import Options
 from byoc.local.server import Server
@@ -83,3 +88,71 @@ def _delete_endpoints(cloud: Any) -> None:
     for row in cloud.sagemaker.list_endpoints(MaxResults=100)["Endpoints"]:
         if cloud.settled(row["EndpointName"]):
             cloud.delete_endpoint(row["EndpointName"])
+
+
+class RegistryClient:
+    """A client of the registry API, with the password that ECR gave the cloud's account."""
+
+    manifest_type = "application/vnd.docker.distribution.manifest.v2+json"
+    config_type = "application/vnd.docker.container.image.v1+json"
+
+    def __init__(self, cloud: Any) -> None:
+        self.url = cloud.url
+        self.host = f"{cloud.account}.dkr.ecr.{cloud.region}.amazonaws.com"
+        (entry,) = cloud.client("ecr").get_authorization_token()["authorizationData"]
+        text = base64.b64decode(entry["authorizationToken"]).decode()
+        self.user, _, self.password = text.partition(":")
+        self._http = urllib3.PoolManager(timeout=120.0)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """The answer to a request below /v2/."""
+        basic = urllib3.make_headers(basic_auth=f"{self.user}:{self.password}")
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"{self.url}/v2/{path}"
+        return self._http.request(
+            method, url, body=body, headers={**basic, **named}, retries=False, redirect=False
+        )
+
+    def send(self, name: str, content: bytes) -> str:
+        """Upload a layer; returns its digest."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        place = self.ask("POST", f"{name}/blobs/uploads/").headers["Location"]
+        place = self.ask("PATCH", place.removeprefix("/v2/"), content).headers["Location"]
+        sent = self.ask("PUT", f"{place.removeprefix('/v2/')}&digest={digest}")
+        assert sent.status == 201, sent.data
+        return digest
+
+    def manifest(self, name: str, *layers: bytes, **members: Any) -> bytes:
+        """A manifest of layers, which are uploaded, as is a configuration of its own."""
+        config = json.dumps({"architecture": "amd64", "os": "linux"}).encode()
+        described = [
+            {"mediaType": "layer", "size": len(one), "digest": self.send(name, one)}
+            for one in (config, *layers)
+        ]
+        described[0]["mediaType"] = self.config_type
+        content = {"schemaVersion": 2, "mediaType": self.manifest_type, **members}
+        return json.dumps({**content, "config": described[0], "layers": described[1:]}).encode()
+
+    def put(self, name: str, reference: str, manifest: bytes) -> Any:
+        """PUT a manifest; the answer."""
+        kind = json.loads(manifest)["mediaType"]
+        return self.ask("PUT", f"{name}/manifests/{reference}", manifest, Content_Type=kind)
+
+
+@pytest.fixture(scope="session")
+def distribution() -> None:
+    """A test that needs Distribution is left out where there is none."""
+    if not (shutil.which("docker-registry") or shutil.which("registry")):
+        pytest.skip("no registry here: neither docker-registry nor registry is on PATH")
+
+
+@pytest.fixture(scope="session")
+def registry_class() -> type[RegistryClient]:
+    """The client, for tests without a Distribution."""
+    return RegistryClient
+
+
+@pytest.fixture
+def registry_client(distribution: None) -> Callable[[Any], RegistryClient]:
+    """Log in to the registry of a cloud."""
+    return RegistryClient

@@ -63,3 +63,24 @@ def test_a_repository_policy_must_allow_all_of_a_pull(cloud, foreign):
     allow({"Service": "sagemaker.amazonaws.com"}, PULL[:2])
     with pytest.raises(ClientError, match="does not grant ecr:BatchCheckLayerAvailability perm"):
         create_model(cloud, uri)
+
+
+def test_a_model_takes_no_oci_manifest(cloud, toy, toy_tag):
+    ecr, name = cloud.client("ecr"), toy_tag.partition(":")[0]
+    (pushed,) = ecr.batch_get_image(repositoryName=name, imageIds=[{"imageTag": "1"}])["images"]
+    for kind in ("manifest", "index"):
+        media_type = f"application/vnd.oci.image.{kind}.v1+json"
+        manifest = {**json.loads(pushed["imageManifest"]), "mediaType": media_type}
+        text = json.dumps(manifest)
+        ecr.put_image(repositoryName=name, imageManifest=text, imageTag=kind)
+        uri = f"{toy.rpartition(':')[0]}:{kind}"
+        with pytest.raises(ClientError) as caught:
+            create_model(cloud, uri)
+        assert caught.value.response["Error"] == {
+            "Code": "ValidationException",
+            "Message": f"Unsupported manifest media type {media_type} for image {uri}. "
+            "Ensure that valid manifest media type is used for specified image.",
+        }
+    assert cloud.sagemaker.list_models()["Models"] == []
+    uri = f"{toy.rpartition(':')[0]}:manifest"
+    assert cloud.train(uri)["TrainingJobStatus"] == "Completed"  # reports are of models alone

@@ -1,5 +1,6 @@
 """ECR as AWS documents it, where moto alone answers otherwise."""
 
+import base64
 import datetime as dt
 import hashlib
 import json
@@ -157,8 +158,14 @@ def test_images_that_are_there_or_wrong_are_refused(cloud, ecr, put):
     with pytest.raises(ClientError, match="already exists") as caught:
         put(1, "a")
     assert caught.value.response["Error"]["Code"] == "ImageAlreadyExistsException"
-    code, message = refusal(ecr.put_image, repositoryName="repo", imageManifest="{")
-    assert (code, "Invalid JSON syntax" in message) == ("InvalidParameterException", True)
+    for text in ("{", "[]", '{"layers": [1]}', '{"manifests": [{}]}', '{"config": 5}'):
+        code, message = refusal(
+            ecr.put_image,
+            repositoryName="repo",
+            imageManifest=text,
+            imageManifestMediaType=DOCKER,
+        )
+        assert (code, "Invalid JSON syntax" in message) == ("InvalidParameterException", True)
     code, _ = refusal(
         ecr.put_image, repositoryName="repo", imageManifest=manifest(2), imageDigest=digest(3)
     )
@@ -283,4 +290,8 @@ def test_a_token_is_good_for_twelve_hours(cloud, ecr):
     (entry,) = ecr.get_authorization_token()["authorizationData"]
     left = entry["expiresAt"] - dt.datetime.now(dt.UTC)
     assert dt.timedelta(hours=11, minutes=50) < left <= dt.timedelta(hours=12)
-    assert entry["proxyEndpoint"] == f"https://{cloud.account}.dkr.ecr.us-east-1.amazonaws.com"
+    assert entry["proxyEndpoint"] == cloud.url
+    user, _, password = base64.b64decode(entry["authorizationToken"]).decode().partition(":")
+    assert (user, len(password) > 100) == ("AWS", True)
+    (other,) = ecr.get_authorization_token()["authorizationData"]
+    assert other["authorizationToken"] != entry["authorizationToken"]
