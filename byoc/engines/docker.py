@@ -144,8 +144,18 @@ class DockerEngine:
 
         The image's own Python is asked; raises ByocError when it has none.
         """
-        network = [] if in_studio() else ["--network", "none"]
-        command = ["run", "--rm", *network, "--entrypoint", "python", image.id, "-c", PACKAGES]
+        network = STUDIO_NETWORK if in_studio() else "none"
+        command = [
+            "run",
+            "--rm",
+            "--network",
+            network,
+            "--entrypoint",
+            "python",
+            image.id,
+            "-c",
+            PACKAGES,
+        ]
         sizes = json.loads(self._command.ask(*command))
         return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
@@ -153,12 +163,14 @@ class DockerEngine:
         """The layers of the image, the first one first, with the instruction that made each."""
         if in_studio():
             raise ByocError("Studio's Docker does not tell an image's layers: look on a laptop.")
-        form = "{{.Size}}\t{{.CreatedBy}}"
-        told = self._command.ask(
-            "history", "--no-trunc", "--human=false", "--format", form, image.id
-        )
-        rows = [line.partition("\t") for line in told.splitlines()]
-        return [Layer(_instruction(made), int(size)) for size, _, made in reversed(rows)]
+        ask = ["history", "--no-trunc", "--human=false", "--format"]
+        if self.name == "podman":  # whose templates have rounded sizes only
+            told = json.loads(self._command.ask(*ask, "json", image.id))
+            rows = [(entry.get("CreatedBy", ""), entry["size"]) for entry in told]
+        else:
+            lines = self._command.ask(*ask, "{{.Size}} {{.CreatedBy}}", image.id).splitlines()
+            rows = [(made, int(size)) for size, _, made in (line.partition(" ") for line in lines)]
+        return [Layer(_instruction(made), size) for made, size in reversed(rows)]
 
     def run(
         self,

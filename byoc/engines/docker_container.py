@@ -251,9 +251,9 @@ class DockerContainer(Container):
         # where the engine has no root's rights, its root is this user
         info = self._command.run("info").stdout
         owner = "0:0" if "rootless" in info else f"{os.geteuid()}:{os.getegid()}"
-        network = [STUDIO_NETWORK] if in_studio() else ["none"]
+        network = STUDIO_NETWORK if in_studio() else "none"
         done = self._command.run(
-            *("run", "--rm", "--network", *network, "--user", "0", *_mounts(self._ml.path, ())),
+            *("run", "--rm", "--network", network, "--user", "0", *_mounts(self._ml.path, ())),
             *("--entrypoint", "chown", self._image.id, "-R", owner, "/opt/ml"),
         )
         if done.returncode:

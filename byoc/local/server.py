@@ -78,6 +78,7 @@ class Server:
                 f"Port {port} is in use: name another, or none to take a free one."
             ) from None
         self.url = f"http://{HOST}:{self._server.bind_addr[1]}"
+        self.platform.clients.url = self.url
 
     def serve(self) -> None:
         """Answer requests until `stop` is called."""

@@ -194,7 +194,7 @@ def test_a_manifest_that_sagemaker_does_not_take_is_said(cloud):
     kind = "application/vnd.oci.image.manifest.v1+json"
     manifest = {"schemaVersion": 2, "mediaType": kind, "config": {}, "layers": []}
     ecr.put_image(repositoryName="oci", imageManifest=json.dumps(manifest), imageTag="1")
-    with pytest.raises(ByocError, match=f"oci:1 was pushed with a manifest .*{kind}.*refuses"):
+    with pytest.raises(ByocError, match=r"oci:1 was pushed with a manifest .*oci.*refuses"):
         registries.check_manifest(ecr, "oci", "1", "docker")
 
 
@@ -290,12 +290,10 @@ def test_the_cure_for_a_program_that_cannot_be_executed(
         assert container.hint == sentence
 
 
-def test_an_image_for_another_processor(docker_engine, tmp_path):
-    if docker_engine.name != "docker":
-        pytest.skip("only docker imports an image for a named processor")
-    command, tag = CommandLine("docker"), f"byoc-arm-{os.getpid()}:1"
-    subprocess.run(["tar", "-cf", tmp_path / "empty.tar", "-T", os.devnull], check=True)
-    command.ask("import", "--platform", "linux/arm64", str(tmp_path / "empty.tar"), tag)
+def test_an_image_for_another_processor(docker_engine, tmp_path, write):
+    command, tag = CommandLine(docker_engine.name), f"byoc-arm-{os.getpid()}:1"
+    folder = write(tmp_path / "arm", Dockerfile="FROM scratch\nCOPY train /\n", train="")
+    command.ask("build", "--platform", "linux/arm64", "--tag", tag, f"{folder}")
     image = docker_engine.image(tag)
     try:
         with docker_engine.run(image, ["train"], ml=layout(tmp_path)) as container:
