@@ -1,0 +1,310 @@
+"""The container under check: its image, its runs, its server. Nothing of a container is assumed."""
+
+import contextlib
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from byoc.check.clause import Broken, Kind, Unknown
+from byoc.check.http import Server
+from byoc.engines import Container, Engine, Image
+from byoc.errors import ByocError
+from byoc.optml import OptML
+
+PING_FAILED = "did not pass the ping health check"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A request that the container answers with 200."""
+
+    body: bytes
+    content_type: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Payload":
+        """From `FILE:CONTENT_TYPE`; raises ByocError when there is no such file."""
+        name, _, content_type = text.rpartition(":")
+        if not name or "/" not in content_type:
+            raise ByocError(
+                f"--payload {text!r} is not FILE:CONTENT_TYPE: give both, as in rows.csv:text/csv."
+            )
+        try:
+            return cls(Path(name).read_bytes(), content_type)
+        except OSError as error:
+            raise ByocError(f"--payload {name} can't be read: {error.strerror}.") from None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is known of the container: nothing, unless its owner says it.
+
+    `training_data` is a file (channel `training`) or a folder whose folders are the channels, or
+    that is the channel `training` itself when it holds files. `model` is a folder or a tar.gz.
+    Times are in seconds: for a training run, and from a server's start to its first good ping.
+    """
+
+    kinds: frozenset[Kind] = frozenset({Kind.IMAGE, Kind.TRAINING, Kind.SERVING, Kind.BATCH})
+    training_data: Path | None = None
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    payloads: tuple[Payload, ...] = ()
+    model: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    training_time: float = 300.0
+    startup_time: float = 120.0
+
+    @property
+    def channels(self) -> dict[str, Path]:
+        """Channel name -> its file or folder."""
+        data = self.training_data
+        if data is None:
+            return {}
+        if not data.exists():
+            raise ByocError(f"--training-data {data} is not there: name a file or a folder.")
+        entries = sorted(data.iterdir()) if data.is_dir() else []
+        if entries and all(entry.is_dir() for entry in entries):
+            return {entry.name: entry for entry in entries}
+        return {"training": data}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program that has ended; `code` is None when it had to be killed after `seconds`."""
+
+    code: int | None
+    log: list[str]
+    ml: OptML
+    seconds: float
+
+    @property
+    def told(self) -> str:
+        """How it ended, for a report: exit code and last lines."""
+        end = "it did not end" if self.code is None else f"exit code {self.code}"
+        tail = " ⏎ ".join(line for line in self.log[-4:] if line.strip())
+        return f"{end} after {self.seconds:.1f} s; its last words: {tail[-400:] or 'none'}"
+
+
+class Subject:
+    """The image in the hands of an engine. Leaving its `with` block ends and removes all."""
+
+    def __init__(self, engine: Engine, image: Image, settings: Settings) -> None:
+        self.engine, self.image, self.settings = engine, image, settings
+        self._runs: dict[object, Run] = {}
+        self._folders: list[OptML] = []
+        self._cleanup = contextlib.ExitStack()
+        self._server: Server | Broken | Unknown | None = None
+        self._model: Path | None = None
+
+    def __enter__(self) -> "Subject":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+        for ml in self._folders:
+            shutil.rmtree(ml.path, ignore_errors=True)
+
+    def opt_ml(
+        self,
+        *,
+        hyperparameters: Mapping[str, str] | None = None,
+        channels: Mapping[str, Path] | None = None,
+        model: Path | None = None,
+    ) -> OptML:
+        """An /opt/ml of its own; without other words the owner's hyperparameters and channels."""
+        if hyperparameters is None:
+            hyperparameters = self.settings.hyperparameters
+        if channels is None:
+            channels = self.settings.channels
+        ml = OptML.create(hyperparameters=hyperparameters, channels=channels, model=model)
+        self._folders.append(ml)
+        return ml
+
+    def start(
+        self,
+        arguments: Sequence[str],
+        ml: OptML,
+        *,
+        environment: Mapping[str, str] | None = None,
+        entrypoint: Sequence[str] | None = None,
+        isolated: bool = False,
+        read_only: Sequence[str] = (),
+    ) -> contextlib.AbstractContextManager[Container]:
+        """`docker run IMAGE ARGUMENTS`; leaving the block stops it. Isolated: without a network."""
+        return self._start(arguments, ml, environment, entrypoint, isolated, read_only)
+
+    @contextlib.contextmanager
+    def _start(
+        self,
+        arguments: Sequence[str],
+        ml: OptML,
+        environment: Mapping[str, str] | None,
+        entrypoint: Sequence[str] | None,
+        isolated: bool,
+        read_only: Sequence[str],
+    ) -> Iterator[Container]:
+        with contextlib.ExitStack() as stack:
+            network = None
+            if isolated:
+                if not self.engine.has_networks():
+                    raise Unknown("this machine can't take a container's network away")
+                network = stack.enter_context(self.engine.network(["algo-1"], isolated=True))
+            container = self.engine.run(
+                self.image,
+                list(arguments),
+                ml=ml,
+                environment={**self.settings.environment, **(environment or {})},
+                entrypoint=entrypoint,
+                network=network,
+                read_only=read_only,
+            )
+            stack.callback(container.stop, 0)
+            yield container
+
+    def train(
+        self,
+        *,
+        hyperparameters: Mapping[str, str] | None = None,
+        channels: Mapping[str, Path] | None = None,
+        environment: Mapping[str, str] | None = None,
+        isolated: bool = False,
+    ) -> Run:
+        """A training run to its end; the same arguments are run once only."""
+        key = (
+            None if hyperparameters is None else tuple(sorted(hyperparameters.items())),
+            None if channels is None else tuple(sorted(channels.items())),
+            tuple(sorted((environment or {}).items())),
+            isolated,
+        )
+        if key not in self._runs:
+            ml = self.opt_ml(hyperparameters=hyperparameters, channels=channels)
+            variables = {**JOB, **(environment or {})}
+            self._runs[key] = self.run(["train"], ml, environment=variables, isolated=isolated)
+        return self._runs[key]
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        ml: OptML,
+        *,
+        environment: Mapping[str, str] | None = None,
+        entrypoint: Sequence[str] | None = None,
+        isolated: bool = False,
+    ) -> Run:
+        """Any program to its end, or until the time for a training run is over."""
+        began = time.monotonic()
+        with self.start(
+            arguments, ml, environment=environment, entrypoint=entrypoint, isolated=isolated
+        ) as container:
+            try:
+                code: int | None = container.wait(self.settings.training_time)
+            except TimeoutError:
+                code = None
+            seconds = time.monotonic() - began
+        return Run(code, list(container.lines()), ml, seconds)
+
+    @property
+    def trained(self) -> Run:
+        """The plain training run, with the owner's data; raises Unknown when it did not succeed."""
+        if not self.settings.channels:
+            raise Unknown("give --training-data, so that a training run can succeed")
+        run = self.train()
+        if run.code != 0:
+            raise Unknown("the training run did not succeed")
+        return run
+
+    @property
+    def model(self) -> Path:
+        """The model to serve: the owner's, else what the training run left. Raises Unknown."""
+        given = self.settings.model
+        if given is None:
+            return self.trained.ml.model
+        if self._model is None:
+            self._model = _unpacked(given, self.opt_ml(channels={}))
+        return self._model
+
+    @property
+    def model_or_none(self) -> Path | None:
+        """The model to serve, or None for a container that is checked without one."""
+        try:
+            return self.model
+        except Unknown:
+            return None
+
+    @contextlib.contextmanager
+    def serve(
+        self,
+        *,
+        model: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        isolated: bool = False,
+        wait: bool = True,
+    ) -> Iterator[Server]:
+        """A server of its own with `model` (by default the model), its folder read-only.
+
+        Raises Broken when it is waited for and does not come into service.
+        """
+        ml = self.opt_ml(hyperparameters={}, channels={}, model=model or self.model_or_none)
+        began = time.monotonic()
+        with self.start(
+            ["serve"],
+            ml,
+            environment=environment,
+            isolated=isolated,
+            read_only=["/opt/ml/model"],
+        ) as container:
+            server = Server(container, began)
+            if wait and not container.ready(self.settings.startup_time):
+                raise server.not_in_service(self.settings.startup_time)
+            server.started = time.monotonic() - began
+            yield server
+
+    @property
+    def server(self) -> Server:
+        """The server that clauses share, in service. Raises Broken as `serve` does.
+
+        Raises Unknown when it did not come into service without a model: it may need one.
+        """
+        if isinstance(self._server, Server) and self._server.container.poll() is not None:
+            self._server = None  # an earlier clause has killed it: a new one
+        if self._server is None:
+            try:
+                self._server = self._cleanup.enter_context(self.serve())
+            except Broken as error:
+                self._server = error
+                if self.model_or_none is None:
+                    self._server = Unknown(
+                        "give --model or --training-data: without a model it is never in service"
+                    )
+        if isinstance(self._server, Exception):
+            raise self._server
+        return self._server
+
+    @property
+    def payload(self) -> Payload:
+        """The owner's first payload; raises Unknown when there is none."""
+        if not self.settings.payloads:
+            raise Unknown("give --payload FILE:CONTENT_TYPE, a request that is answered with 200")
+        return self.settings.payloads[0]
+
+
+JOB = {
+    "TRAINING_JOB_NAME": "byoc-check",
+    "TRAINING_JOB_ARN": "arn:aws:sagemaker:us-east-1:123456789012:training-job/byoc-check",
+}
+
+
+def _unpacked(given: Path, ml: OptML) -> Path:
+    """The model's folder; raises ByocError for what is neither a folder nor a tar.gz."""
+    if given.is_dir():
+        return given
+    try:
+        with tarfile.open(given, "r:gz") as archive:
+            archive.extractall(ml.model, filter="data")
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise ByocError(
+            f"--model {given} is neither a folder nor a sound tar.gz: {error}"
+        ) from None
+    return ml.model
