@@ -3,10 +3,12 @@
 import contextlib
 import shutil
 import tarfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from byoc.check.clause import Broken, Kind, Unknown
 from byoc.check.http import Server
@@ -15,6 +17,7 @@ from byoc.errors import ByocError
 from byoc.optml import OptML
 
 PING_FAILED = "did not pass the ping health check"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Settings:
 
     `training_data` is a file (channel `training`) or a folder whose folders are the channels, or
     that is the channel `training` itself when it holds files. `model` is a folder or a tar.gz.
-    Times are in seconds: for a training run, and from a server's start to its first good ping.
+    Times are in seconds: for a training run, from a server's start to its first good ping, and from
+    SIGTERM to SIGKILL in a training run (AWS: 120).
     """
 
     kinds: frozenset[Kind] = frozenset({Kind.IMAGE, Kind.TRAINING, Kind.SERVING, Kind.BATCH})
@@ -55,6 +59,7 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=dict)
     training_time: float = 300.0
     startup_time: float = 120.0
+    stop_time: float = 120.0
 
     @property
     def channels(self) -> dict[str, Path]:
@@ -72,12 +77,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """A program that has ended; `code` is None when it had to be killed after `seconds`."""
+    """A program that has ended; `code` is None when it had to be killed after `seconds`.
+
+    `times` has for each line of the log when it came, in seconds after the start.
+    """
 
     code: int | None
     log: list[str]
     ml: OptML
     seconds: float
+    times: list[float] = field(default_factory=list)
 
     @property
     def told(self) -> str:
@@ -93,6 +102,7 @@ class Subject:
     def __init__(self, engine: Engine, image: Image, settings: Settings) -> None:
         self.engine, self.image, self.settings = engine, image, settings
         self._runs: dict[object, Run] = {}
+        self._made: dict[str, Any] = {}
         self._folders: list[OptML] = []
         self._cleanup = contextlib.ExitStack()
         self._server: Server | Broken | Unknown | None = None
@@ -180,9 +190,36 @@ class Subject:
         )
         if key not in self._runs:
             ml = self.opt_ml(hyperparameters=hyperparameters, channels=channels)
-            variables = {**JOB, **(environment or {})}
-            self._runs[key] = self.run(["train"], ml, environment=variables, isolated=isolated)
+            self._runs[key] = self.train_on(ml, environment=environment, isolated=isolated)
         return self._runs[key]
+
+    def train_on(
+        self,
+        ml: OptML,
+        *,
+        environment: Mapping[str, str] | None = None,
+        isolated: bool = False,
+        read_only: Sequence[str] = (),
+    ) -> Run:
+        """A training run on an /opt/ml that was laid out in another way."""
+        variables = {**JOB, **(environment or {})}
+        return self.run(
+            ["train"], ml, environment=variables, isolated=isolated, read_only=read_only
+        )
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What several clauses look at and one of them makes."""
+        if name not in self._made:
+            self._made[name] = make()
+        made: T = self._made[name]
+        return made
+
+    @property
+    def patience(self) -> float:
+        """Seconds for a run: the owner's, and not much more than the first run took."""
+        seconds = [run.seconds for run in self._runs.values() if run.code is not None]
+        most = self.settings.training_time
+        return min(most, 30 + 5 * max(seconds, default=0)) if self._runs else most
 
     def run(
         self,
@@ -192,27 +229,35 @@ class Subject:
         environment: Mapping[str, str] | None = None,
         entrypoint: Sequence[str] | None = None,
         isolated: bool = False,
+        read_only: Sequence[str] = (),
     ) -> Run:
-        """Any program to its end, or until the time for a training run is over."""
+        """Any program to its end, or until `patience` is over."""
         began = time.monotonic()
-        with self.start(
-            arguments, ml, environment=environment, entrypoint=entrypoint, isolated=isolated
-        ) as container:
+        times: list[float] = []
+
+        def listen(container: Container) -> None:
+            times.extend(time.monotonic() - began for _ in container.lines())
+
+        with self._start(arguments, ml, environment, entrypoint, isolated, read_only) as container:
+            listener = threading.Thread(target=listen, args=(container,), daemon=True)
+            listener.start()
             try:
-                code: int | None = container.wait(self.settings.training_time)
+                code: int | None = container.wait(self.patience)
             except TimeoutError:
                 code = None
             seconds = time.monotonic() - began
-        return Run(code, list(container.lines()), ml, seconds)
+        listener.join(10.0)
+        return Run(code, list(container.log), ml, seconds, times)
 
     @property
     def trained(self) -> Run:
         """The plain training run, with the owner's data; raises Unknown when it did not succeed."""
-        if not self.settings.channels:
-            raise Unknown("give --training-data, so that a training run can succeed")
+        missing = Unknown("give --training-data, so that a training run can succeed")
+        if not self.settings.channels and Kind.TRAINING not in self.settings.kinds:
+            raise missing
         run = self.train()
         if run.code != 0:
-            raise Unknown("the training run did not succeed")
+            raise Unknown("the training run did not succeed") if self.settings.channels else missing
         return run
 
     @property
