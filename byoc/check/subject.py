@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from byoc.check.clause import Broken, Kind, Unknown
 from byoc.check.http import Server
 from byoc.engines import Container, Engine, Image
+from byoc.engines.network import Network
 from byoc.errors import ByocError
 from byoc.optml import OptML
 
@@ -141,9 +142,10 @@ class Subject:
         entrypoint: Sequence[str] | None = None,
         isolated: bool = False,
         read_only: Sequence[str] = (),
+        network: Network | None = None,
     ) -> contextlib.AbstractContextManager[Container]:
         """`docker run IMAGE ARGUMENTS`; leaving the block stops it. Isolated: without a network."""
-        return self._start(arguments, ml, environment, entrypoint, isolated, read_only)
+        return self._start(arguments, ml, environment, entrypoint, isolated, read_only, network)
 
     @contextlib.contextmanager
     def _start(
@@ -154,9 +156,9 @@ class Subject:
         entrypoint: Sequence[str] | None,
         isolated: bool,
         read_only: Sequence[str],
+        network: Network | None,
     ) -> Iterator[Container]:
         with contextlib.ExitStack() as stack:
-            network = None
             if isolated:
                 if not self.engine.has_networks():
                     raise Unknown("this machine can't take a container's network away")
@@ -182,6 +184,10 @@ class Subject:
         isolated: bool = False,
     ) -> Run:
         """A training run to its end; the same arguments are run once only."""
+        if hyperparameters == self.settings.hyperparameters:
+            hyperparameters = None
+        if channels == self.settings.channels:
+            channels = None
         key = (
             None if hyperparameters is None else tuple(sorted(hyperparameters.items())),
             None if channels is None else tuple(sorted(channels.items())),
@@ -200,11 +206,17 @@ class Subject:
         environment: Mapping[str, str] | None = None,
         isolated: bool = False,
         read_only: Sequence[str] = (),
+        network: Network | None = None,
     ) -> Run:
         """A training run on an /opt/ml that was laid out in another way."""
         variables = {**JOB, **(environment or {})}
         return self.run(
-            ["train"], ml, environment=variables, isolated=isolated, read_only=read_only
+            ["train"],
+            ml,
+            environment=variables,
+            isolated=isolated,
+            read_only=read_only,
+            network=network,
         )
 
     def once(self, name: str, make: Callable[[], T]) -> T:
@@ -230,6 +242,7 @@ class Subject:
         entrypoint: Sequence[str] | None = None,
         isolated: bool = False,
         read_only: Sequence[str] = (),
+        network: Network | None = None,
     ) -> Run:
         """Any program to its end, or until `patience` is over."""
         began = time.monotonic()
@@ -238,7 +251,9 @@ class Subject:
         def listen(container: Container) -> None:
             times.extend(time.monotonic() - began for _ in container.lines())
 
-        with self._start(arguments, ml, environment, entrypoint, isolated, read_only) as container:
+        with self._start(
+            arguments, ml, environment, entrypoint, isolated, read_only, network
+        ) as container:
             listener = threading.Thread(target=listen, args=(container,), daemon=True)
             listener.start()
             try:
