@@ -1,7 +1,7 @@
 """The image itself: what its configuration says, and what that does to a run."""
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from byoc.check import ecr
@@ -179,16 +179,22 @@ def entrypoint(subject: Subject) -> None:
         raise Unknown("the image is for training or for serving, not for both")
     usual = subject.trained
     patience = max(10.0, 3 * usual.seconds)
-    ml = subject.opt_ml()
+    ml = subject.opt_ml(model=usual.ml.model)
+    before = _moments(ml.model)
     with subject.start(["serve"], ml) as container:
         container.ready(patience)
         code = container.poll()
-    if code is not None and any(path.is_file() for path in ml.model.rglob("*")):
+    if code is not None and _moments(ml.model) != before:
         raise Broken(
             f"docker run IMAGE serve, with ENTRYPOINT {words}",
-            f"it trained: exit code {code}, and a model in /opt/ml/model; its last words: "
+            f"it trained: exit code {code}, and a new model in /opt/ml/model; its last words: "
             f"{' ⏎ '.join(container.log[-3:])[-300:] or 'none'}",
         )
+
+
+def _moments(folder: Path) -> dict[str, int]:
+    """When each file of a folder was last written."""
+    return {f"{path}": path.lstat().st_mtime_ns for path in folder.rglob("*")}
 
 
 @clause(

@@ -40,8 +40,8 @@ NOT_FOUND = re.compile(
 NOT_EXECUTABLE = re.compile(r"permission denied", re.I)
 # What env, a shell and the kernel say of a first line such as #!/usr/bin/env python\r
 NO_INTERPRETER = re.compile(
-    r"\\r['\u2019]|\r['\u2019:]|\^M|bad interpreter|exec: /\S+: not found"
-    r"|exec /\S+: no such file|exec user process caused.*no such file",
+    r"\\r['\u2019]|\r['\u2019:]|\^M|bad interpreter"
+    r"|exec \S+: no such file|exec user process caused.*no such file",
     re.I,
 )
 SHORT = 2.0  # seconds; a run that is over sooner says nothing about signals or buffers
@@ -777,7 +777,7 @@ def isolated(subject: Subject) -> None:
     Level.MAY,
     on_aws="Nobody can show which data and settings a model came from.",
     fix="Take the seed from a hyperparameter with a default; save no times and no names of hosts.",
-    source="Developer Guide, model-train-storage; AWS Well-Architected, Machine Learning Lens",
+    source="Developer Guide, lineage-tracking-entities",
     needs=["train-model"],
 )
 def reproducible(subject: Subject) -> None:

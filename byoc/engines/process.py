@@ -14,6 +14,7 @@ import json
 import os
 import posixpath
 import random
+import re
 import shutil
 import signal
 import socket
@@ -422,14 +423,25 @@ def _cannot_start(
     name = argv[0]
     if "/" not in name:  # what may not be executed is skipped, as `docker run` skips it
         found = [file for folder in search if (file := host.file(f"{folder}/{name}")) is not None]
-        if any(os.access(file, os.X_OK) for file in found):
-            return None
+        runnable = [file for file in found if os.access(file, os.X_OK)]
+        if runnable:
+            return _without_interpreter(runnable[0], name, host)
         return f'exec: "{name}": executable file not found in $PATH', 127
     program = host.file(posixpath.join(workdir, name))
     if program is None:
         return f'exec: "{name}": stat {name}: no such file or directory', 127
     if not os.access(program, os.X_OK):
         return f'exec: "{name}": permission denied', 126
+    return _without_interpreter(program, name, host)
+
+
+def _without_interpreter(program: Path, name: str, host: _HostPaths) -> tuple[str, int] | None:
+    """The same for a script whose first line names a program that is not there."""
+    with program.open("rb") as file:
+        line = file.readline(256)
+    words = line.removeprefix(b"#!").strip(b" \t\n").decode("utf-8", "replace")
+    if line.startswith(b"#!") and words and host.file(re.split("[ \t]", words)[0]) is None:
+        return f"exec {name}: no such file or directory", 127
     return None
 
 
