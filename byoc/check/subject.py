@@ -4,13 +4,14 @@ import contextlib
 import shutil
 import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from byoc.check.clause import Broken, Kind, Unknown
 from byoc.check.http import Server
 from byoc.engines import Container, Engine, Image
+from byoc.engines.base import MULTIPLE_PORTS_LABEL
 from byoc.errors import ByocError
 from byoc.optml import OptML
 
@@ -94,15 +95,15 @@ class Subject:
         self.engine, self.image, self.settings = engine, image, settings
         self._runs: dict[object, Run] = {}
         self._folders: list[OptML] = []
-        self._cleanup = contextlib.ExitStack()
-        self._server: Server | Broken | Unknown | None = None
+        self._shared = contextlib.ExitStack()
+        self._servers: dict[str, Server | Broken | Unknown] = {}
         self._model: Path | None = None
 
     def __enter__(self) -> "Subject":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._cleanup.close()
+        self._shared.close()
         for ml in self._folders:
             shutil.rmtree(ml.path, ignore_errors=True)
 
@@ -238,15 +239,21 @@ class Subject:
         self,
         *,
         model: Path | None = None,
+        ml: OptML | None = None,
         environment: Mapping[str, str] | None = None,
         isolated: bool = False,
         wait: bool = True,
     ) -> Iterator[Server]:
         """A server of its own with `model` (by default the model), its folder read-only.
 
-        Raises Broken when it is waited for and does not come into service.
+        `ml` stands for an /opt/ml that is laid out otherwise. Raises Broken when it is waited for
+        and does not come into service, Unknown when it has no model: it may need one.
         """
-        ml = self.opt_ml(hyperparameters={}, channels={}, model=model or self.model_or_none)
+        bare = ml is None and model is None and self.model_or_none is None
+        if ml is None:
+            ml = self.opt_ml(hyperparameters={}, channels={}, model=model or self.model_or_none)
+        if self.engine.name == "process" and self.image.labels.get(MULTIPLE_PORTS_LABEL) != "true":
+            self._end_shared()  # the port is 8080, for one at a time
         began = time.monotonic()
         with self.start(
             ["serve"],
@@ -257,30 +264,46 @@ class Subject:
         ) as container:
             server = Server(container, began)
             if wait and not container.ready(self.settings.startup_time):
+                if bare:
+                    raise Unknown(
+                        "give --model or --training-data: without a model it is never in service"
+                    )
                 raise server.not_in_service(self.settings.startup_time)
             server.started = time.monotonic() - began
             yield server
 
     @property
     def server(self) -> Server:
-        """The server that clauses share, in service. Raises Broken as `serve` does.
+        """The server that clauses share, in service. Raises Broken and Unknown as `serve` does."""
+        return self.shared("hosting", self.serve)
 
-        Raises Unknown when it did not come into service without a model: it may need one.
+    def shared(
+        self, name: str, start: Callable[[], contextlib.AbstractContextManager[Server]]
+    ) -> Server:
+        """The server of this name, in service for all clauses that ask for it.
+
+        There is one at a time (a model may fill the memory): another name's ends it. One that a
+        clause has killed is started again. Raises what `start` raised, without another try.
         """
-        if isinstance(self._server, Server) and self._server.container.poll() is not None:
-            self._server = None  # an earlier clause has killed it: a new one
-        if self._server is None:
+        found = self._servers.get(name)
+        if isinstance(found, Server) and found.container.poll() is not None:
+            found = None
+        if found is None:
+            self._end_shared()
             try:
-                self._server = self._cleanup.enter_context(self.serve())
-            except Broken as error:
-                self._server = error
-                if self.model_or_none is None:
-                    self._server = Unknown(
-                        "give --model or --training-data: without a model it is never in service"
-                    )
-        if isinstance(self._server, Exception):
-            raise self._server
-        return self._server
+                found = self._shared.enter_context(start())
+            except (Broken, Unknown) as error:
+                found = error
+            self._servers[name] = found
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _end_shared(self) -> None:
+        """End the server that clauses share; the next one that asks starts it again."""
+        self._shared.close()
+        for name in [n for n, kept in self._servers.items() if isinstance(kept, Server)]:
+            del self._servers[name]
 
     @property
     def payload(self) -> Payload:
