@@ -131,7 +131,7 @@ def _try(one: Clause, subject: Subject) -> Outcome:
     except Broken as broken:
         status, sent, back = Status.BROKEN, broken.sent, broken.back
     except NoAnswer as silent:
-        status, sent, back = Status.BROKEN, "a request that the container must answer", f"{silent}"
+        status, sent, back = Status.BROKEN, silent.sent, f"{silent}"
     except Unknown as unknown:
         status, back = Status.UNKNOWN, f"{unknown}"
     except Exception as error:  # a container can't make the check itself fall over
