@@ -20,13 +20,15 @@ WIDTH = 96
 
 
 def line(outcome: Outcome) -> str:
-    """One clause on one line: mark, id, and why it was not tried or what level it breaks."""
+    """One clause on one line: mark, id, and why it was not tried, what level it breaks or a note
+    on how it was kept."""
     mark, colour = MARKS[outcome.status]
     said = outcome.clause.sentence
     if outcome.status in (Status.UNKNOWN, Status.ERROR):
         said = outcome.back
     level = f"{outcome.clause.level}: " if outcome.status is Status.BROKEN else ""
-    text = textwrap.shorten(f"{level}{said}", WIDTH - 34, placeholder=" …")
+    note = f" ({outcome.note})" if outcome.note else ""
+    text = textwrap.shorten(f"{level}{said}", WIDTH - 34 - len(note), placeholder=" …") + note
     return f"  {click.style(mark, fg=colour)} {outcome.clause.id:<30} {text}"
 
 
@@ -97,6 +99,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 "status": o.status,
                 "sent": o.sent,
                 "back": o.back,
+                "note": o.note,
                 "seconds": round(o.seconds, 2),
             }
             for o in report.outcomes
@@ -136,6 +139,8 @@ def _counts(outcomes: list[Outcome]) -> dict[str, str]:
 
 def _add_status(case: xml.Element, outcome: Outcome) -> None:
     one = outcome.clause
+    if outcome.note:
+        xml.SubElement(case, "system-out").text = _clean(outcome.note)
     if outcome.status is Status.BROKEN:
         failure = xml.SubElement(case, "failure", type=one.level, message=_clean(one.sentence))
         rows = [

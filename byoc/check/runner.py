@@ -27,13 +27,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one clause: what was sent and came back, or why it is not known."""
+    """What came of one clause: what was sent and came back, or why it is not known.
+
+    `note` is a fact about a clause that was kept.
+    """
 
     clause: Clause
     status: Status
     seconds: float
     sent: str = ""
     back: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,15 +125,15 @@ def _outcome(one: Clause, subject: Subject, known: dict[str, Outcome]) -> Outcom
 
 def _try(one: Clause, subject: Subject) -> Outcome:
     began = time.monotonic()
-    status, sent, back = Status.KEPT, "", ""
+    status, sent, back, note = Status.KEPT, "", "", ""
     try:
-        one.trial(subject)
+        note = one.trial(subject) or ""
     except Broken as broken:
         status, sent, back = Status.BROKEN, broken.sent, broken.back
     except NoAnswer as silent:
-        status, sent, back = Status.BROKEN, "a request that the container must answer", f"{silent}"
+        status, sent, back = Status.BROKEN, silent.sent, f"{silent}"
     except Unknown as unknown:
         status, back = Status.UNKNOWN, f"{unknown}"
     except Exception as error:  # a container can't make the check itself fall over
         status, back = Status.ERROR, f"{type(error).__name__}: {error}"
-    return Outcome(one, status, time.monotonic() - began, sent, back)
+    return Outcome(one, status, time.monotonic() - began, sent, back, note)

@@ -243,8 +243,10 @@ class Subject:
         environment: Mapping[str, str] | None = None,
         isolated: bool = False,
         wait: bool = True,
+        writable: bool = False,
     ) -> Iterator[Server]:
-        """A server of its own with `model` (by default the model), its folder read-only.
+        """A server of its own with `model` (by default the model), its folder read-only unless
+        `writable`.
 
         `ml` stands for an /opt/ml that is laid out otherwise. Raises Broken when it is waited for
         and does not come into service, Unknown when it has no model: it may need one.
@@ -260,7 +262,7 @@ class Subject:
             ml,
             environment=environment,
             isolated=isolated,
-            read_only=["/opt/ml/model"],
+            read_only=[] if writable else ["/opt/ml/model"],
         ) as container:
             server = Server(container, began)
             if wait and not container.ready(self.settings.startup_time):
@@ -283,10 +285,11 @@ class Subject:
         """The server of this name, in service for all clauses that ask for it.
 
         There is one at a time (a model may fill the memory): another name's ends it. One that a
-        clause has killed is started again. Raises what `start` raised, without another try.
+        clause has killed or blocked is started again. Raises what `start` raised, without another
+        try.
         """
         found = self._servers.get(name)
-        if isinstance(found, Server) and found.container.poll() is not None:
+        if isinstance(found, Server) and found.container.ping() != 200:
             found = None
         if found is None:
             self._end_shared()
