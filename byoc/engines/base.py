@@ -116,6 +116,13 @@ class Engine(Protocol):
         """The built image called `tag`; raises ByocError when there is none."""
         ...
 
+    def configuration(self, image: Image) -> dict[str, Any]:
+        """What `docker image inspect` shows as Config, and the image's Architecture.
+
+        With MediaType, the manifest's, where the engine knows what it will push.
+        """
+        ...
+
     def push(self, tag: str, repository_uri: str, ecr: Any = None) -> str:
         """Push the image into an ECR repository that exists; returns the image's URI.
 

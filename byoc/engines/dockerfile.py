@@ -29,6 +29,8 @@ class Dockerfile:
     entrypoint: list[str] | None = None
     command: list[str] | None = None
     workdir: str = "/"
+    user: str = ""
+    architecture: str = "amd64"
     copies: dict[str, Path] = field(default_factory=dict)
     not_executed: list[str] = field(default_factory=list)
 
@@ -47,6 +49,10 @@ def read(folder: Path) -> Dockerfile:
         result = Dockerfile(parser.baseimage, dict(parser.envs), dict(parser.labels))
     for step in steps:
         instruction, value = step["instruction"], step["value"]
+        if instruction == "USER":
+            result.user = _expand(value, result.environment)
+        elif instruction == "FROM" and (match := re.search(r"--platform=\w+/(\w+)", value)):
+            result.architecture = match[1]
         if instruction in ("WORKDIR", "COPY", "ADD"):
             value = _expand(value, result.environment)
         if instruction == "WORKDIR":

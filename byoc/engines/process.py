@@ -79,6 +79,12 @@ class ProcessEngine:
             )
         return _load(file.read_text(), tag)
 
+    def configuration(self, image: Image) -> dict[str, Any]:
+        """What the Dockerfile says; the manifest is Docker's own."""
+        found = json.loads((_folder(image.id) / "config.json").read_text())
+        here = {"Architecture": found["architecture"], "MediaType": MANIFEST_TYPE}
+        return {**found["config"], **here}
+
     def push(self, tag: str, repository_uri: str, ecr: Any = None) -> str:
         """Register the snapshot in an ECR repository of the local AWS; returns the image's URI."""
         import boto3
@@ -491,7 +497,7 @@ def _store(dockerfile: Dockerfile, requirements: str, tag: str) -> Image:
         layer_digest = "sha256:" + hashlib.sha256(layer).hexdigest()
         path = dockerfile.environment.get("PATH", BASE_PATH)
         config = {
-            "architecture": "amd64",
+            "architecture": dockerfile.architecture,
             "os": "linux",
             "config": {
                 "Env": [f"{k}={v}" for k, v in {**dockerfile.environment, "PATH": path}.items()],
@@ -499,6 +505,7 @@ def _store(dockerfile: Dockerfile, requirements: str, tag: str) -> Image:
                 "Cmd": dockerfile.command,
                 "WorkingDir": dockerfile.workdir,
                 "Labels": dockerfile.labels,
+                **({"User": dockerfile.user} if dockerfile.user else {}),
             },
             "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
             "byoc": {"base": dockerfile.base, "requirements": requirements},

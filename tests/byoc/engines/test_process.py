@@ -83,6 +83,18 @@ def test_an_image_is_found_by_its_tag(image):
         ENGINE.image("absent:1")
 
 
+def test_the_configuration_is_as_docker_shows_it(toy_folder):
+    with (toy_folder / "Dockerfile").open("a") as file:
+        file.write('USER app\nENTRYPOINT ["python"]\nCMD ["train"]\n')
+    engine = engines.engine("process")
+    found = engine.configuration(engine.build(toy_folder, "configuration:1"))
+    assert (found["Entrypoint"], found["Cmd"], found["User"]) == (["python"], ["train"], "app")
+    assert "GREETING=hello" in found["Env"]
+    assert found["WorkingDir"] == "/opt/program"
+    assert found["Architecture"] == "amd64"
+    assert found["MediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
+
+
 @pytest.mark.parametrize("tag", ["penguins", "", ":1", "penguins:", "host:80/penguins"])
 def test_a_tag_has_a_name_and_a_version(toy_folder, tag):
     with pytest.raises(ByocError, match="is not NAME:TAG"):
