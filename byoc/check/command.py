@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from byoc import engines
 from byoc.check import report as reports
 from byoc.check import runner
 from byoc.check.clause import Clause, Kind
+from byoc.check.multi_model import LABEL as MULTI_MODEL_LABEL
 from byoc.check.runner import Outcome
 from byoc.check.subject import Payload, Settings
 from byoc.engines import Engine, Image
@@ -57,7 +59,8 @@ WORKDIR /opt/program
     "kinds",
     multiple=True,
     type=click.Choice(KINDS),
-    help="What the image is for; by default training, serving and batch.",
+    help="What the image is for; by default training, serving and batch, and multi-model if it has "
+    "the label.",
 )
 @click.option("--only", multiple=True, metavar="PATTERN", help="Ids, kinds or levels; repeatable.")
 @click.option("--skip", multiple=True, metavar="PATTERN", help="The same, to leave out.")
@@ -109,6 +112,9 @@ def check(
     _ = settings.channels  # a wrong path stops before anything is built
     clauses = runner.select(settings, only, skip)
     with _resolved(target) as (engine, image):
+        if not kinds and image.labels.get(MULTI_MODEL_LABEL) == "true":
+            settings = replace(settings, kinds=settings.kinds | {Kind.MULTI_MODEL})
+            clauses = runner.select(settings, only, skip)
         progress = _Progress(quiet=as_json)
         report = runner.check(
             engine, image, settings, clauses, starting=progress.starting, done=progress.done

@@ -9,6 +9,9 @@ from .conftest import GOOD, Mutant, not_kept, outcome
 NOT_FOUND = 'self.answer(404, "nothing here")\n\n    def do_POST'
 
 
+VALUES = '{"MaxConcurrentTransforms": %d, "BatchStrategy": "%s", "MaxPayloadInMB": %d}'
+
+
 def parameters(text):
     """The edit that lets /execution-parameters (and any other path) answer `text`."""
     return {"serve": {NOT_FOUND: f"self.answer(200, {text!r})\n\n    def do_POST"}}
@@ -32,9 +35,7 @@ MUTANTS = [
         Mutant(
             "parameters-as-the-api-spells-them",
             "batch-parameters-values",
-            parameters(
-                '{"MaxConcurrentTransforms": 4, "BatchStrategy": "MultiRecord", "MaxPayloadInMB": 6}'
-            ),
+            parameters(VALUES % (4, "MultiRecord", 6)),
         ),
         "MultiRecord",
     ),
@@ -42,9 +43,7 @@ MUTANTS = [
         Mutant(
             "parameters-over-100-MB",
             "batch-parameters-values",
-            parameters(
-                '{"MaxConcurrentTransforms": 8, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 50}'
-            ),
+            parameters(VALUES % (8, "MULTI_RECORD", 50)),
         ),
         "8 payloads at a time of 50 MB",
     ),
@@ -125,7 +124,7 @@ def test_the_good_container_keeps_every_clause(checked):
 
 
 def test_a_container_of_single_records_need_not_answer_line_for_line(checked, tmp_path):
-    text = '{"MaxConcurrentTransforms": 1, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 1}'
+    text = VALUES % (1, "SINGLE_RECORD", 1)
     mutant = Mutant(
         "single",
         "",
