@@ -55,6 +55,21 @@ WORKDIR /opt/program
     help="For the container's environment; repeatable.",
 )
 @click.option(
+    "--processing-input", type=FILE, help="A file or folder, for /opt/ml/processing/input."
+)
+@click.option(
+    "--processing-output",
+    "processing_outputs",
+    multiple=True,
+    metavar="NAME",
+    default=["output"],
+    show_default=True,
+    help="A folder below /opt/ml/processing; repeatable.",
+)
+@click.option(
+    "--argument", "arguments", multiple=True, help="For the processing program; repeatable."
+)
+@click.option(
     "--as",
     "kinds",
     multiple=True,
@@ -78,6 +93,9 @@ def check(
     payloads: tuple[str, ...],
     model: Path | None,
     variables: tuple[str, ...],
+    processing_input: Path | None,
+    processing_outputs: tuple[str, ...],
+    arguments: tuple[str, ...],
     kinds: tuple[str, ...],
     only: tuple[str, ...],
     skip: tuple[str, ...],
@@ -101,6 +119,9 @@ def check(
         payloads=tuple(map(Payload.parse, payloads)),
         model=model,
         environment=_variables(variables),
+        processing_input=processing_input,
+        processing_outputs=processing_outputs,
+        arguments=arguments,
         training_time=training_time,
         startup_time=startup_time,
     )
@@ -110,6 +131,10 @@ def check(
     if target is None:
         raise ByocError("Name an image or a folder to check: `byoc check my-image:1`.")
     _ = settings.channels  # a wrong path stops before anything is built
+    if processing_input is not None and not processing_input.exists():
+        raise ByocError(
+            f"--processing-input {processing_input} is not there: name a file or folder."
+        )
     clauses = runner.select(settings, only, skip)
     with _resolved(target) as (engine, image):
         if not kinds and image.labels.get(MULTI_MODEL_LABEL) == "true":

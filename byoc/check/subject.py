@@ -45,6 +45,8 @@ class Settings:
 
     `training_data` is a file (channel `training`) or a folder whose folders are the channels, or
     that is the channel `training` itself when it holds files. `model` is a folder or a tar.gz.
+    A processing job finds `processing_input`, a file or a folder, in /opt/ml/processing/input, and
+    the folders `processing_outputs` in /opt/ml/processing; `arguments` are its program's.
     Times are in seconds: for a training run, and from a server's start to its first good ping.
     """
 
@@ -54,6 +56,9 @@ class Settings:
     payloads: tuple[Payload, ...] = ()
     model: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    processing_input: Path | None = None
+    processing_outputs: tuple[str, ...] = ("output",)
+    arguments: tuple[str, ...] = ()
     training_time: float = 300.0
     startup_time: float = 120.0
 
@@ -119,9 +124,20 @@ class Subject:
             hyperparameters = self.settings.hyperparameters
         if channels is None:
             channels = self.settings.channels
-        ml = OptML.create(hyperparameters=hyperparameters, channels=channels, model=model)
+        return self.keep(
+            OptML.create(hyperparameters=hyperparameters, channels=channels, model=model)
+        )
+
+    def keep(self, ml: OptML) -> OptML:
+        """The same; it goes with this subject."""
         self._folders.append(ml)
         return ml
+
+    def once(self, name: str, run: Callable[[], Run]) -> Run:
+        """The run of this name, which is made only once."""
+        if name not in self._runs:
+            self._runs[name] = run()
+        return self._runs[name]
 
     def start(
         self,
