@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import psutil
+
 from byoc.check.clause import Broken
 from byoc.engines import Container
 
@@ -103,6 +105,18 @@ class Server:
             "POST", "/invocations", body, {"Content-Type": content_type, **named}, timeout
         )
 
+    @property
+    def listening(self) -> str:
+        """Where its processes listen, as in "0.0.0.0:8080"; empty when it can't be seen."""
+        try:
+            first = psutil.Process(self.container.pid)  # type: ignore[attr-defined]
+            all_of = [first, *first.children(recursive=True)]
+            opened = [c for process in all_of for c in process.net_connections("tcp")]
+        except (AttributeError, OSError, ValueError, psutil.Error):
+            return ""
+        listening = [c.laddr for c in opened if c.status == psutil.CONN_LISTEN]
+        return ", ".join(sorted({f"{address.ip}:{address.port}" for address in listening}))
+
     def not_in_service(self, patience: float) -> Broken:
         """Why it did not come into service, as far as it can be told from outside."""
         code = self.container.poll()
@@ -111,6 +125,7 @@ class Server:
         except NoAnswer as error:
             last = str(error)
         end = "it still runs" if code is None else f"it ended with exit code {code}"
+        end += f" and listens on {found}" if (found := self.listening) else ""
         words = " ⏎ ".join(line for line in self.container.log[-4:] if line.strip())
         waited = min(patience, time.monotonic() - self.began)
         return Broken(

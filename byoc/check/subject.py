@@ -270,8 +270,7 @@ class Subject:
         bare = ml is None and model is None and self.model_or_none is None
         if ml is None:
             ml = self.opt_ml(hyperparameters={}, channels={}, model=model or self.model_or_none)
-        if self.engine.name == "process" and self.image.labels.get(MULTIPLE_PORTS_LABEL) != "true":
-            self._end_shared()  # the port is 8080, for one at a time
+        self.make_room()
         began = time.monotonic()
         with self.start(
             ["serve"],
@@ -317,6 +316,11 @@ class Subject:
         if isinstance(found, Exception):
             raise found
         return found
+
+    def make_room(self) -> None:
+        """End the shared server where there can be only one: at port 8080 of this machine."""
+        if self.engine.name == "process" and self.image.labels.get(MULTIPLE_PORTS_LABEL) != "true":
+            self._end_shared()
 
     def _end_shared(self) -> None:
         """End the server that clauses share; the next one that asks starts it again."""
