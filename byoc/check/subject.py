@@ -3,19 +3,23 @@
 import contextlib
 import shutil
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from byoc.check.clause import Broken, Kind, Unknown
 from byoc.check.http import Server
 from byoc.engines import Container, Engine, Image
 from byoc.engines.base import MULTIPLE_PORTS_LABEL
+from byoc.engines.network import Network
 from byoc.errors import ByocError
 from byoc.optml import OptML
 
 PING_FAILED = "did not pass the ping health check"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Settings:
     that is the channel `training` itself when it holds files. `model` is a folder or a tar.gz.
     A processing job finds `processing_input`, a file or a folder, in /opt/ml/processing/input, and
     the folders `processing_outputs` in /opt/ml/processing; `arguments` are its program's.
-    Times are in seconds: for a training run, and from a server's start to its first good ping.
+    Times are in seconds: for a training run, from a server's start to its first good ping, and from
+    SIGTERM to SIGKILL in a training run (AWS: 120).
     """
 
     kinds: frozenset[Kind] = frozenset({Kind.IMAGE, Kind.TRAINING, Kind.SERVING, Kind.BATCH})
@@ -61,6 +66,7 @@ class Settings:
     arguments: tuple[str, ...] = ()
     training_time: float = 300.0
     startup_time: float = 120.0
+    stop_time: float = 120.0
 
     @property
     def channels(self) -> dict[str, Path]:
@@ -78,12 +84,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """A program that has ended; `code` is None when it had to be killed after `seconds`."""
+    """A program that has ended; `code` is None when it had to be killed after `seconds`.
+
+    `times` has for each line of the log when it came, in seconds after the start.
+    """
 
     code: int | None
     log: list[str]
     ml: OptML
     seconds: float
+    times: list[float] = field(default_factory=list)
 
     @property
     def told(self) -> str:
@@ -99,6 +109,7 @@ class Subject:
     def __init__(self, engine: Engine, image: Image, settings: Settings) -> None:
         self.engine, self.image, self.settings = engine, image, settings
         self._runs: dict[object, Run] = {}
+        self._made: dict[str, Any] = {}
         self._folders: list[OptML] = []
         self._shared = contextlib.ExitStack()
         self._servers: dict[str, Server | Broken | Unknown] = {}
@@ -133,12 +144,6 @@ class Subject:
         self._folders.append(ml)
         return ml
 
-    def once(self, name: str, run: Callable[[], Run]) -> Run:
-        """The run of this name, which is made only once."""
-        if name not in self._runs:
-            self._runs[name] = run()
-        return self._runs[name]
-
     def start(
         self,
         arguments: Sequence[str],
@@ -148,9 +153,10 @@ class Subject:
         entrypoint: Sequence[str] | None = None,
         isolated: bool = False,
         read_only: Sequence[str] = (),
+        network: Network | None = None,
     ) -> contextlib.AbstractContextManager[Container]:
         """`docker run IMAGE ARGUMENTS`; leaving the block stops it. Isolated: without a network."""
-        return self._start(arguments, ml, environment, entrypoint, isolated, read_only)
+        return self._start(arguments, ml, environment, entrypoint, isolated, read_only, network)
 
     @contextlib.contextmanager
     def _start(
@@ -161,9 +167,9 @@ class Subject:
         entrypoint: Sequence[str] | None,
         isolated: bool,
         read_only: Sequence[str],
+        network: Network | None,
     ) -> Iterator[Container]:
         with contextlib.ExitStack() as stack:
-            network = None
             if isolated:
                 if not self.engine.has_networks():
                     raise Unknown("this machine can't take a container's network away")
@@ -189,6 +195,10 @@ class Subject:
         isolated: bool = False,
     ) -> Run:
         """A training run to its end; the same arguments are run once only."""
+        if hyperparameters == self.settings.hyperparameters:
+            hyperparameters = None
+        if channels == self.settings.channels:
+            channels = None
         key = (
             None if hyperparameters is None else tuple(sorted(hyperparameters.items())),
             None if channels is None else tuple(sorted(channels.items())),
@@ -197,9 +207,42 @@ class Subject:
         )
         if key not in self._runs:
             ml = self.opt_ml(hyperparameters=hyperparameters, channels=channels)
-            variables = {**JOB, **(environment or {})}
-            self._runs[key] = self.run(["train"], ml, environment=variables, isolated=isolated)
+            self._runs[key] = self.train_on(ml, environment=environment, isolated=isolated)
         return self._runs[key]
+
+    def train_on(
+        self,
+        ml: OptML,
+        *,
+        environment: Mapping[str, str] | None = None,
+        isolated: bool = False,
+        read_only: Sequence[str] = (),
+        network: Network | None = None,
+    ) -> Run:
+        """A training run on an /opt/ml that was laid out in another way."""
+        variables = {**JOB, **(environment or {})}
+        return self.run(
+            ["train"],
+            ml,
+            environment=variables,
+            isolated=isolated,
+            read_only=read_only,
+            network=network,
+        )
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What several clauses look at and one of them makes."""
+        if name not in self._made:
+            self._made[name] = make()
+        made: T = self._made[name]
+        return made
+
+    @property
+    def patience(self) -> float:
+        """Seconds for a run: the owner's, and not much more than the first run took."""
+        seconds = [run.seconds for run in self._runs.values() if run.code is not None]
+        most = self.settings.training_time
+        return min(most, 30 + 5 * max(seconds, default=0)) if self._runs else most
 
     def run(
         self,
@@ -209,27 +252,38 @@ class Subject:
         environment: Mapping[str, str] | None = None,
         entrypoint: Sequence[str] | None = None,
         isolated: bool = False,
+        read_only: Sequence[str] = (),
+        network: Network | None = None,
     ) -> Run:
-        """Any program to its end, or until the time for a training run is over."""
+        """Any program to its end, or until `patience` is over."""
         began = time.monotonic()
-        with self.start(
-            arguments, ml, environment=environment, entrypoint=entrypoint, isolated=isolated
+        times: list[float] = []
+
+        def listen(container: Container) -> None:
+            times.extend(time.monotonic() - began for _ in container.lines())
+
+        with self._start(
+            arguments, ml, environment, entrypoint, isolated, read_only, network
         ) as container:
+            listener = threading.Thread(target=listen, args=(container,), daemon=True)
+            listener.start()
             try:
-                code: int | None = container.wait(self.settings.training_time)
+                code: int | None = container.wait(self.patience)
             except TimeoutError:
                 code = None
             seconds = time.monotonic() - began
-        return Run(code, list(container.lines()), ml, seconds)
+        listener.join(10.0)
+        return Run(code, list(container.log), ml, seconds, times)
 
     @property
     def trained(self) -> Run:
         """The plain training run, with the owner's data; raises Unknown when it did not succeed."""
-        if not self.settings.channels:
-            raise Unknown("give --training-data, so that a training run can succeed")
+        missing = Unknown("give --training-data, so that a training run can succeed")
+        if not self.settings.channels and Kind.TRAINING not in self.settings.kinds:
+            raise missing
         run = self.train()
         if run.code != 0:
-            raise Unknown("the training run did not succeed")
+            raise Unknown("the training run did not succeed") if self.settings.channels else missing
         return run
 
     @property

@@ -56,6 +56,13 @@ class Container(ABC):
     def stop(self, grace: float = 10.0) -> int:
         """SIGTERM, after `grace` seconds SIGKILL, to all that still runs; returns the exit code."""
 
+    def handles(self, number: int) -> bool | None:
+        """Whether the program has a handler for this signal; None where that can't be seen.
+
+        PID 1 without one does not get the signal at all: that is Linux's rule.
+        """
+        return None
+
     def lines(self) -> Iterator[str]:
         """Standard output and error, line by line as they are written, until the program ends."""
         position = 0

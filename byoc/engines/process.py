@@ -309,6 +309,19 @@ class ProcessContainer(Container):
                 continue
         return self.wait(10.0)
 
+    def handles(self, number: int) -> bool | None:
+        if not self._private or self._process is None:
+            return None
+        try:
+            program = Path(f"/proc/{_children(self._process.pid)[0]}")
+            if sandbox.TRAP in (program / "cmdline").read_text():
+                return False  # the program has not begun
+            status = (program / "status").read_text()
+        except (IndexError, OSError):
+            return False
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (number - 1) & 1)
+
     def _pump(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from byoc.engines.network import TOOLS, Network
 
+TRAP = "trap 'exit 143' TERM"  # for a stop that comes before the program has started
 OPTIONS = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
 
 
@@ -48,7 +49,7 @@ def command(
     layers = f"lowerdir=/etc,upperdir={etc}/upper,workdir={etc}/work"
     names = {path.split("/")[2] for path in mounts}
     script = [
-        "trap 'exit 143' TERM",  # a stop that comes before the program has started
+        TRAP,
         "exec 2>&1",
         f"image_path=$PATH; PATH={TOOLS}",
         "set -e",
