@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from byoc import engines
 from byoc.check import report as reports
 from byoc.check import runner
 from byoc.check.clause import Clause, Kind
+from byoc.check.multi_model import LABEL as MULTI_MODEL_LABEL
 from byoc.check.runner import Outcome
 from byoc.check.subject import Payload, Settings
 from byoc.engines import Engine, Image
@@ -53,11 +55,27 @@ WORKDIR /opt/program
     help="For the container's environment; repeatable.",
 )
 @click.option(
+    "--processing-input", type=FILE, help="A file or folder, for /opt/ml/processing/input."
+)
+@click.option(
+    "--processing-output",
+    "processing_outputs",
+    multiple=True,
+    metavar="NAME",
+    default=["output"],
+    show_default=True,
+    help="A folder below /opt/ml/processing; repeatable.",
+)
+@click.option(
+    "--argument", "arguments", multiple=True, help="For the processing program; repeatable."
+)
+@click.option(
     "--as",
     "kinds",
     multiple=True,
     type=click.Choice(KINDS),
-    help="What the image is for; by default training, serving and batch.",
+    help="What the image is for; by default training, serving and batch, and multi-model if it has "
+    "the label.",
 )
 @click.option("--only", multiple=True, metavar="PATTERN", help="Ids, kinds or levels; repeatable.")
 @click.option("--skip", multiple=True, metavar="PATTERN", help="The same, to leave out.")
@@ -75,6 +93,9 @@ def check(
     payloads: tuple[str, ...],
     model: Path | None,
     variables: tuple[str, ...],
+    processing_input: Path | None,
+    processing_outputs: tuple[str, ...],
+    arguments: tuple[str, ...],
     kinds: tuple[str, ...],
     only: tuple[str, ...],
     skip: tuple[str, ...],
@@ -98,6 +119,9 @@ def check(
         payloads=tuple(map(Payload.parse, payloads)),
         model=model,
         environment=_variables(variables),
+        processing_input=processing_input,
+        processing_outputs=processing_outputs,
+        arguments=arguments,
         training_time=training_time,
         startup_time=startup_time,
     )
@@ -107,8 +131,15 @@ def check(
     if target is None:
         raise ByocError("Name an image or a folder to check: `byoc check my-image:1`.")
     _ = settings.channels  # a wrong path stops before anything is built
+    if processing_input is not None and not processing_input.exists():
+        raise ByocError(
+            f"--processing-input {processing_input} is not there: name a file or folder."
+        )
     clauses = runner.select(settings, only, skip)
     with _resolved(target) as (engine, image):
+        if not kinds and image.labels.get(MULTI_MODEL_LABEL) == "true":
+            settings = replace(settings, kinds=settings.kinds | {Kind.MULTI_MODEL})
+            clauses = runner.select(settings, only, skip)
         progress = _Progress(quiet=as_json)
         report = runner.check(
             engine, image, settings, clauses, starting=progress.starting, done=progress.done

@@ -6,14 +6,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from byoc.check import batch, hosting, image, multi_model, processing, training
+from byoc.check import (
+    batch,
+    hosting,
+    hosting_model,
+    image,
+    invocations,
+    load,
+    multi_model,
+    ping,
+    processing,
+    robustness,
+    stop,
+    training,
+)
 from byoc.check.clause import CLAUSES, Broken, Clause, Kind, Level, Unknown
 from byoc.check.http import NoAnswer
 from byoc.check.subject import Settings, Subject
 from byoc.engines import Engine, Image
 from byoc.errors import ByocError
 
-MODULES = (image, training, hosting, batch, multi_model, processing)  # imported: they fill CLAUSES
+SERVING = (hosting, hosting_model, ping, invocations, robustness, load, stop)
+MODULES = (image, training, *SERVING, batch, multi_model, processing)  # imported: they fill CLAUSES
 
 
 class Status(StrEnum):
@@ -131,7 +145,7 @@ def _try(one: Clause, subject: Subject) -> Outcome:
     except Broken as broken:
         status, sent, back = Status.BROKEN, broken.sent, broken.back
     except NoAnswer as silent:
-        status, sent, back = Status.BROKEN, "a request that the container must answer", f"{silent}"
+        status, sent, back = Status.BROKEN, silent.sent, f"{silent}"
     except Unknown as unknown:
         status, back = Status.UNKNOWN, f"{unknown}"
     except Exception as error:  # a container can't make the check itself fall over

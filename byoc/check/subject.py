@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from byoc.check.clause import Broken, Kind, Unknown
 from byoc.check.http import Server
 from byoc.engines import Container, Engine, Image
+from byoc.engines.base import MULTIPLE_PORTS_LABEL
 from byoc.engines.network import Network
 from byoc.errors import ByocError
 from byoc.optml import OptML
@@ -48,6 +49,8 @@ class Settings:
 
     `training_data` is a file (channel `training`) or a folder whose folders are the channels, or
     that is the channel `training` itself when it holds files. `model` is a folder or a tar.gz.
+    A processing job finds `processing_input`, a file or a folder, in /opt/ml/processing/input, and
+    the folders `processing_outputs` in /opt/ml/processing; `arguments` are its program's.
     Times are in seconds: for a training run, from a server's start to its first good ping, and from
     SIGTERM to SIGKILL in a training run (AWS: 120).
     """
@@ -58,6 +61,9 @@ class Settings:
     payloads: tuple[Payload, ...] = ()
     model: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    processing_input: Path | None = None
+    processing_outputs: tuple[str, ...] = ("output",)
+    arguments: tuple[str, ...] = ()
     training_time: float = 300.0
     startup_time: float = 120.0
     stop_time: float = 120.0
@@ -105,15 +111,15 @@ class Subject:
         self._runs: dict[object, Run] = {}
         self._made: dict[str, Any] = {}
         self._folders: list[OptML] = []
-        self._cleanup = contextlib.ExitStack()
-        self._server: Server | Broken | Unknown | None = None
+        self._shared = contextlib.ExitStack()
+        self._servers: dict[str, Server | Broken | Unknown] = {}
         self._model: Path | None = None
 
     def __enter__(self) -> "Subject":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._cleanup.close()
+        self._shared.close()
         for ml in self._folders:
             shutil.rmtree(ml.path, ignore_errors=True)
 
@@ -129,7 +135,12 @@ class Subject:
             hyperparameters = self.settings.hyperparameters
         if channels is None:
             channels = self.settings.channels
-        ml = OptML.create(hyperparameters=hyperparameters, channels=channels, model=model)
+        return self.keep(
+            OptML.create(hyperparameters=hyperparameters, channels=channels, model=model)
+        )
+
+    def keep(self, ml: OptML) -> OptML:
+        """The same; it goes with this subject."""
         self._folders.append(ml)
         return ml
 
@@ -298,49 +309,78 @@ class Subject:
         self,
         *,
         model: Path | None = None,
+        ml: OptML | None = None,
         environment: Mapping[str, str] | None = None,
         isolated: bool = False,
         wait: bool = True,
+        writable: bool = False,
     ) -> Iterator[Server]:
-        """A server of its own with `model` (by default the model), its folder read-only.
+        """A server of its own with `model` (by default the model), its folder read-only unless
+        `writable`.
 
-        Raises Broken when it is waited for and does not come into service.
+        `ml` stands for an /opt/ml that is laid out otherwise. Raises Broken when it is waited for
+        and does not come into service, Unknown when it has no model: it may need one.
         """
-        ml = self.opt_ml(hyperparameters={}, channels={}, model=model or self.model_or_none)
+        bare = ml is None and model is None and self.model_or_none is None
+        if ml is None:
+            ml = self.opt_ml(hyperparameters={}, channels={}, model=model or self.model_or_none)
+        self.make_room()
         began = time.monotonic()
         with self.start(
             ["serve"],
             ml,
             environment=environment,
             isolated=isolated,
-            read_only=["/opt/ml/model"],
+            read_only=[] if writable else ["/opt/ml/model"],
         ) as container:
             server = Server(container, began)
             if wait and not container.ready(self.settings.startup_time):
+                if bare:
+                    raise Unknown(
+                        "give --model or --training-data: without a model it is never in service"
+                    )
                 raise server.not_in_service(self.settings.startup_time)
             server.started = time.monotonic() - began
             yield server
 
     @property
     def server(self) -> Server:
-        """The server that clauses share, in service. Raises Broken as `serve` does.
+        """The server that clauses share, in service. Raises Broken and Unknown as `serve` does."""
+        return self.shared("hosting", self.serve)
 
-        Raises Unknown when it did not come into service without a model: it may need one.
+    def shared(
+        self, name: str, start: Callable[[], contextlib.AbstractContextManager[Server]]
+    ) -> Server:
+        """The server of this name, in service for all clauses that ask for it.
+
+        There is one at a time (a model may fill the memory): another name's ends it. One that a
+        clause has killed or blocked is started again. Raises what `start` raised, without another
+        try.
         """
-        if isinstance(self._server, Server) and self._server.container.poll() is not None:
-            self._server = None  # an earlier clause has killed it: a new one
-        if self._server is None:
+        found = self._servers.get(name)
+        if isinstance(found, Server) and found.container.ping() != 200:
+            found = None
+        if found is None:
+            self._end_shared()
             try:
-                self._server = self._cleanup.enter_context(self.serve())
-            except Broken as error:
-                self._server = error
-                if self.model_or_none is None:
-                    self._server = Unknown(
-                        "give --model or --training-data: without a model it is never in service"
-                    )
-        if isinstance(self._server, Exception):
-            raise self._server
-        return self._server
+                found = self._shared.enter_context(start())
+            except (Broken, Unknown) as error:
+                found = error
+            self._servers[name] = found
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def make_room(self) -> None:
+        """End the shared server where there can be only one: at port 8080 of this machine."""
+        if self.engine.name == "process" and self.image.labels.get(MULTIPLE_PORTS_LABEL) != "true":
+            self._end_shared()
+
+    def _end_shared(self) -> None:
+        """End the server that clauses share; the next one that asks starts it again."""
+        self._shared.close()
+        for name in [n for n, kept in self._servers.items() if isinstance(kept, Server)]:
+            del self._servers[name]
 
     @property
     def payload(self) -> Payload:

@@ -20,7 +20,7 @@ class Mutant:
     """The good container with one fault of the real world, and the clause that names it.
 
     `edits` maps a file to texts and what stands for them; a text that is not there is an error.
-    `kinds` and `settings` are those of the check.
+    `settings` are those of the check; `of` is another good container.
     """
 
     name: str
@@ -28,10 +28,11 @@ class Mutant:
     edits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     chmod: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
+    of: Path = GOOD
 
     def write(self, folder: Path) -> Path:
         """The mutant's folder."""
-        shutil.copytree(GOOD, folder, dirs_exist_ok=True)
+        shutil.copytree(self.of, folder, dirs_exist_ok=True)
         for name, replacements in self.edits.items():
             text = (folder / name).read_bytes().decode()
             for old, new in replacements.items():
