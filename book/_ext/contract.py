@@ -21,13 +21,14 @@ from byoc.check.subject import Settings
 
 GUIDE = "https://docs.aws.amazon.com/sagemaker/latest/dg/{}.html"
 ISSUE = "https://github.com/{}/issues/{}"
-PLAIN = re.compile(r"([\\*_\[\]<>{}$|])")
+# What Markdown would read as its own, and what the step that curls quotes does not leave alone.
+PLAIN = {ord(c): f"\\{c}" for c in "*_[]<>{}$|"} | {ord("\\"): "\\" * 4, ord('"'): '\\\\"'}
 
 
 def markdown(text):
     """Text as it stands, but for `code`."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(p if p.startswith("`") else PLAIN.sub(r"\\\1", p) for p in parts)
+    return "".join(p if p.startswith("`") else p.translate(PLAIN) for p in parts)
 
 
 def sources(text):
@@ -88,11 +89,12 @@ class Choices(Table):
     """The options of `byoc check`."""
 
     def lines(self):
-        yield from ("| Option | Meaning |", "|---|---|")
+        yield from ("{.names}", "| Option | Meaning |", "|---|---|")
         for option in check.params:
             if option.param_type_name == "option":
                 value = "" if option.is_flag else f" {option.make_metavar(self.context())}"
-                yield f"| `{option.opts[-1]}{value}` | {markdown(option.help)} |"
+                shown = value.replace("|", "\\|")
+                yield f"| `{option.opts[-1]}{shown}` | {markdown(option.help)} |"
 
     def context(self):
         return check.make_context("byoc check", ["--list"], resilient_parsing=True)

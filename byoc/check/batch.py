@@ -123,8 +123,8 @@ def parameters_answer(subject: Subject) -> None:
     Level.SHOULD,
     on_aws="CreateTransformJob refuses such values; what a job does that gets them from your "
     "container is not documented.",
-    fix='Answer as in {"MaxConcurrentTransforms": 4, "BatchStrategy": "MULTI_RECORD", '
-    '"MaxPayloadInMB": 6}.',
+    fix='Answer as in `{"MaxConcurrentTransforms": 4, "BatchStrategy": "MULTI_RECORD", '
+    '"MaxPayloadInMB": 6}`.',
     source=f"{PAGE}; {API}",
     needs=["batch-parameters-answer"],
 )

@@ -106,7 +106,7 @@ def _list(subject: Subject) -> dict[str, str]:
     Level.MUST,
     on_aws="CreateModel with Mode MultiModel is refused: Your Ecr Image … does not contain "
     f"required {LABEL}=true Docker label(s).",
-    fix=f"LABEL {LABEL}=true",
+    fix=f"Add to the Dockerfile: `LABEL {LABEL}=true`",
     source="Developer Guide, build-multi-model-build-container; "
     "aws/sagemaker-tensorflow-serving-container#156",
 )
@@ -145,7 +145,7 @@ def in_service(subject: Subject) -> None:
     needs=["models-in-service"],
 )
 def load(subject: Subject) -> None:
-    """POST /models with {"model_name": NAME, "url": FOLDER} loads the model in that folder and is
+    """POST /models with `{"model_name": NAME, "url": FOLDER}` loads the model in that folder and is
     answered with 200."""
     reply = _load(subject, FIRST)
     if reply.status == 409:  # an earlier clause had to load it
@@ -179,7 +179,7 @@ def load_twice(subject: Subject) -> None:
     GROUP,
     Level.MUST,
     on_aws="The platform does not learn what is loaded, and can't make room.",
-    fix='Answer GET /models with {"models": [{"modelName": NAME, "modelUrl": FOLDER}, …]}, and '
+    fix='Answer GET /models with `{"models": [{"modelName": NAME, "modelUrl": FOLDER}]}`, and '
     "give nextPageToken only while there is more.",
     source=PAGE,
     needs=["models-load"],
@@ -228,7 +228,7 @@ def load_failure(subject: Subject) -> None:
     GROUP,
     Level.SHOULD,
     on_aws="The platform can't ask whether a model is still loaded.",
-    fix='Answer GET /models/NAME with {"modelName": NAME, "modelUrl": FOLDER}.',
+    fix='Answer GET /models/NAME with `{"modelName": NAME, "modelUrl": FOLDER}`.',
     source=PAGE,
     needs=["models-load"],
 )
