@@ -132,16 +132,20 @@ def env(account_id: str, region: str) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option("--tag", required=True, help="NAME:TAG of the image.")
+@click.option(
+    "--build-arg", "arguments", multiple=True, metavar="NAME=VALUE", help="For an ARG line."
+)
 @JSON
-def build(folder: str, tag: str, as_json: bool) -> None:
+def build(folder: str, tag: str, arguments: tuple[str, ...], as_json: bool) -> None:
     """Build FOLDER's Dockerfile into an image, or a snapshot where there is no engine.
 
     Example: byoc build container --tag byoc-penguins:1
     """
     from byoc import engines
 
+    given = {name: value for name, _, value in (text.partition("=") for text in arguments)}
     with _progress_on_stderr():
-        image = engines.engine().build(folder, tag)
+        image = engines.engine().build(folder, tag, given)
     content = {"tag": image.tag, "id": image.id, "size": image.size, "labels": dict(image.labels)}
     _print(content, as_json, lambda: image.id)
 
@@ -159,6 +163,7 @@ def push(tag: str, create: bool) -> None:
     from byoc import engines
 
     name = engines.engine().image(tag).tag.rpartition(":")[0]
+    name = name.partition(".amazonaws.com/")[2] or name  # Studio's images have their final name
     ecr = boto3.client("ecr")
     try:
         found = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]

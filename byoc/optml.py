@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc.errors import ByocError
+from byoc.studio import scratch
 
 FAILURE_LENGTH = 1024  # characters of output/failure that become the FailureReason
 
@@ -187,7 +188,7 @@ class OptML:
 
 def _temporary() -> Path:
     """A folder that goes when this process ends."""
-    path = tempfile.mkdtemp(prefix="byoc-")
+    path = tempfile.mkdtemp(prefix="byoc-", dir=scratch())
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return Path(path).absolute()
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -105,6 +106,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("byoc")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BYOC_HOME", str(folder))
+        patch.setenv("BYOC_ENGINE", "process")  # tests of another engine name it
         for name in [n for n in os.environ if n.startswith(("AWS_", "SAGEMAKER_", "SM_"))]:
             patch.delenv(name)
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
@@ -172,6 +174,43 @@ def toy_tag(
     folder = tmp_path_factory.mktemp("toy")
     write(folder, Dockerfile=DOCKERFILE, train=TRAIN, serve=SERVE)
     return engines.engine().build(folder, "toy:1").tag
+
+
+@pytest.fixture(scope="session")
+def docker_engine(home: Path) -> Any:
+    """The first of docker, podman and finch that answers."""
+    found = [engine for engine in engines.available() if engine.name != "process"]
+    if not found:
+        pytest.skip("none of docker, podman and finch answers on this machine")
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def docker_toy(
+    docker_engine: Any, tmp_path_factory: pytest.TempPathFactory, write: Callable[..., Path]
+) -> Iterator[Any]:
+    """The toy image as the engine at hand has built it."""
+    folder = tmp_path_factory.mktemp("docker-toy")
+    write(folder, Dockerfile=DOCKERFILE, train=TRAIN, serve=SERVE)
+    image = docker_engine.build(folder, f"byoc-toy-{os.getpid()}:1")
+    yield image
+    subprocess.run([docker_engine.name, "image", "rm", "--force", image.tag], check=False)
+
+
+@pytest.fixture
+def containers(docker_engine: Any) -> Callable[[Path], list[str]]:
+    """The containers and networks, also those that have ended, of runs below a folder."""
+
+    def ask(*arguments: str) -> str:
+        command = [docker_engine.name, *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout
+
+    def find(folder: Path) -> list[str]:
+        found = ask("ps", "--all", "--quiet", "--filter", "label=byoc.folder").split()
+        found += ask("network", "ls", "--quiet", "--filter", "label=byoc.folder").split()
+        return [name for name in found if f'"{folder}/' in ask("inspect", name)]
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""What every engine can do: build a folder into an image, push it, run one of its programs."""
+"""What every engine can do: build a folder into an image, push it, run one of its programs.
+
+`process` does it without an engine on the machine, `docker` by the command line of one.
+"""
 
 import threading
 import time
@@ -10,8 +13,9 @@ from typing import Any, Protocol
 
 import urllib3
 
-from byoc.engines.network import Network
+from byoc.engines import hints
 from byoc.engines.usage import Usage
+from byoc.errors import ByocError
 from byoc.optml import OptML
 
 SERVING_PORT = 8080  # where the platform asks, unless SAGEMAKER_BIND_TO_PORT says otherwise
@@ -21,12 +25,44 @@ MULTIPLE_PORTS_LABEL = "com.amazonaws.sagemaker.capabilities.accept-bind-to-port
 
 @dataclass(frozen=True)
 class Image:
-    """A built image: `tag` as asked for, `id` the digest of its configuration, `size` in bytes."""
+    """A built image: `tag` as asked for, `id` the digest of its configuration, `size` in bytes.
+
+    `engine` is the name of the one that has it; `architecture` as in `--platform linux/amd64`.
+    """
 
     tag: str
     id: str
     size: int
     labels: Mapping[str, str] = field(default_factory=dict)
+    engine: str = "process"
+    architecture: str = "amd64"
+
+
+def check_tag(tag: str) -> tuple[str, str]:
+    """The name and the version that NAME:TAG consists of; raises ByocError for another text."""
+    name, _, version = tag.rpartition(":")
+    if not name or not version or "/" in version:
+        raise ByocError(f"{tag!r} is not NAME:TAG: give both, as in penguins:1.")
+    return name, version
+
+
+def no_image(tag: str) -> ByocError:
+    """What to say about a tag that nothing was built under."""
+    return ByocError(f"There is no image {tag}: build it with `byoc build FOLDER --tag {tag}`.")
+
+
+class Network(ABC):
+    """Hosts that find each other by name; leaving its `with` block gives it up."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the network up; the containers in it have ended."""
+
+    def __enter__(self) -> "Network":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Container(ABC):
@@ -76,6 +112,11 @@ class Container(ABC):
             position += len(fresh)
             yield from fresh
 
+    @property
+    def hint(self) -> str | None:
+        """Why a program could not be started, and the cure, if its last words tell."""
+        return hints.explain(self.log) if self.poll() else None
+
     def ping(self) -> int | None:
         """The status of one `GET /ping`, or None when nothing answered within two seconds."""
         try:
@@ -115,8 +156,10 @@ class Engine(Protocol):
 
     name: str
 
-    def build(self, folder: str | Path, tag: str) -> Image:
-        """Build the folder's Dockerfile into the image `tag` (name:tag)."""
+    def build(
+        self, folder: str | Path, tag: str, build_args: Mapping[str, str] | None = None
+    ) -> Image:
+        """Build the folder's Dockerfile, its ARG lines changed by `build_args`, as NAME:TAG."""
         ...
 
     def image(self, tag: str) -> Image:
@@ -141,6 +184,10 @@ class Engine(Protocol):
         """The image a registry's manifest stands for, if this engine has it."""
         ...
 
+    def packages(self, image: Image) -> dict[str, int]:
+        """The installed Python packages of the image and their sizes in bytes, largest first."""
+        ...
+
     def run(
         self,
         image: Image,
@@ -151,18 +198,20 @@ class Engine(Protocol):
         entrypoint: Sequence[str] | None = None,
         memory: int | None = None,
         network: Network | None = None,
+        host: str | None = None,
         read_only: Sequence[str] = (),
     ) -> Container:
         """Start `docker run [--entrypoint E] IMAGE ARGUMENTS` with `ml` at /opt/ml.
 
         `memory` is the limit in bytes; beyond it the container is killed and ends with 137.
+        `host` is the container's name in the `network`, one of those it was made for.
         `read_only` are folders below /opt/ml that the program can't write to, where the engine can
         see to that.
         """
         ...
 
-    def has_networks(self) -> bool:
-        """Whether containers can have a `network` on this machine."""
+    def has_networks(self, serving: bool = False) -> bool:
+        """Whether containers can have a `network` here, and a `serve` in it can be asked."""
         ...
 
     def network(self, hosts: Sequence[str], isolated: bool = False) -> Network:

@@ -35,11 +35,17 @@ class Dockerfile:
     not_executed: list[str] = field(default_factory=list)
 
 
-def read(folder: Path) -> Dockerfile:
-    """Read `folder/Dockerfile`; raises ByocError for one that is missing or can't be followed."""
+def locate(folder: Path) -> Path:
+    """The folder's Dockerfile; raises ByocError if there is none."""
     path = folder / "Dockerfile"
     if not path.is_file():
         raise ByocError(f"There is no Dockerfile in {folder}: name the folder that holds one.")
+    return path
+
+
+def read(folder: Path) -> Dockerfile:
+    """Read `folder/Dockerfile`; raises ByocError for one that is missing or can't be followed."""
+    path = locate(folder)
     with path.open("rb") as file:
         parser = DockerfileParser(fileobj=file, parent_env={"PATH": BASE_PATH})
         stages = [i for i, step in enumerate(parser.structure) if step["instruction"] == "FROM"]

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from byoc.engines.base import Network
 from byoc.errors import ByocError
 
 TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -28,7 +29,7 @@ sys.stdin.read()
 """
 
 
-class Network:
+class LoopbackNetwork(Network):
     """Names and addresses of hosts; `isolated`: they reach each other and nothing else.
 
     Leaving its `with` block gives the isolated network up. Raises ByocError when this machine can't
@@ -61,15 +62,8 @@ class Network:
         path.write_text("\n".join(lines) + "\n")
 
     def close(self) -> None:
-        """Give the network up; the containers in it have ended."""
         if self._holder is not None:
             self._holder.communicate()
-
-    def __enter__(self) -> "Network":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _hold() -> "subprocess.Popen[bytes]":

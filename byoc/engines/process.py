@@ -13,11 +13,9 @@ import io
 import json
 import os
 import posixpath
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tarfile
 import tempfile
@@ -32,17 +30,26 @@ import psutil
 
 from byoc.engines import environment as environments
 from byoc.engines import sandbox
-from byoc.engines.base import MULTIPLE_PORTS_LABEL, SERVING_PORT, Container, Image
+from byoc.engines.base import (
+    MULTIPLE_PORTS_LABEL,
+    SERVING_PORT,
+    Container,
+    Image,
+    Network,
+    check_tag,
+    no_image,
+)
 from byoc.engines.dockerfile import BASE_PATH, Dockerfile
 from byoc.engines.dockerfile import read as read_dockerfile
-from byoc.engines.network import Network
+from byoc.engines.network import LoopbackNetwork
+from byoc.engines.ports import PORTS
+from byoc.engines.registries import MANIFEST_TYPE, ecr_client, immutable, no_repository
 from byoc.engines.usage import WATCH
 from byoc.errors import ByocError
 from byoc.optml import OptML
 from byoc.paths import home
 
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
-MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
 
 TEMPORARY = "/opt/.tmp"  # short: the names of sockets below it may have some 100 characters only
@@ -53,9 +60,11 @@ class ProcessEngine:
 
     name = "process"
 
-    def build(self, folder: str | Path, tag: str) -> Image:
+    def build(
+        self, folder: str | Path, tag: str, build_args: Mapping[str, str] | None = None
+    ) -> Image:
         """Take a snapshot of the folder and call it `tag` (name:tag)."""
-        _check_tag(tag)
+        check_tag(tag)
         folder = Path(folder).absolute()
         dockerfile = read_dockerfile(folder)
         requirements = folder / "requirements.txt"
@@ -64,6 +73,8 @@ class ProcessEngine:
         image = _store(dockerfile, listed, tag)
         _tag_file(tag).write_text(image.id)
         print(f"process engine: snapshot {tag} {image.id[:19]}, {image.size:,} bytes of files")
+        for name in build_args or {}:
+            print(f"process engine: --build-arg {name} changes nothing: no ARG line is executed")
         for line in dockerfile.not_executed:
             print(f"process engine: not executed: {_shorten(line)}")
         print(
@@ -75,9 +86,7 @@ class ProcessEngine:
         """The snapshot called `tag`; raises ByocError when there is none."""
         file = _tag_file(tag)
         if not file.is_file():
-            raise ByocError(
-                f"There is no image {tag}: build it with `byoc build FOLDER --tag {tag}`."
-            )
+            raise no_image(tag)
         return _load(file.read_text(), tag)
 
     def configuration(self, image: Image) -> dict[str, Any]:
@@ -88,12 +97,9 @@ class ProcessEngine:
 
     def push(self, tag: str, repository_uri: str, ecr: Any = None) -> str:
         """Register the snapshot in an ECR repository of the local AWS; returns the image's URI."""
-        import boto3
-
         image = self.image(tag)
-        registry, _, repository = repository_uri.partition("/")
-        region = registry.split(".")[3] if registry.count(".") > 3 else None
-        ecr = ecr or boto3.client("ecr", region_name=region)
+        repository = repository_uri.partition("/")[2]
+        ecr = ecr or ecr_client(repository_uri)
         if "127.0.0.1" not in ecr.meta.endpoint_url:
             raise ByocError(
                 "The process engine's snapshots can be pushed to the local AWS only: "
@@ -111,12 +117,9 @@ class ProcessEngine:
                 imageDigest="sha256:" + hashlib.sha256(manifest.encode()).hexdigest(),
             )
         except ecr.exceptions.RepositoryNotFoundException:
-            raise ByocError(f"There is no ECR repository {repository}: create it first.") from None
+            raise no_repository(repository) from None
         except ecr.exceptions.ImageTagAlreadyExistsException:
-            raise ByocError(
-                f"The tag {name} of {repository} is immutable and holds another image: "
-                "build and push under a new tag."
-            ) from None
+            raise immutable(name, repository) from None
         except ecr.exceptions.ImageAlreadyExistsException:
             pass  # the same content under the same tag: nothing to do, as `docker push` finds
         return f"{repository_uri}:{name}"
@@ -147,6 +150,7 @@ class ProcessEngine:
         entrypoint: Sequence[str] | None = None,
         memory: int | None = None,
         network: Network | None = None,
+        host: str | None = None,
         read_only: Sequence[str] = (),
     ) -> Container:
         """Start `docker run [--entrypoint E] IMAGE ARGUMENTS` as a child process.
@@ -154,6 +158,7 @@ class ProcessEngine:
         A program that can't be started ends with 126 or 127 and Docker's words in its log. What
         the container needs of its own lies beside the folder of `ml` until it ends.
         """
+        assert network is None or isinstance(network, LoopbackNetwork)
         config = json.loads((_folder(image.id) / "config.json").read_text())["config"]
         program = list(entrypoint or config["Entrypoint"] or [])
         argv = [*program, *(arguments or ([] if entrypoint else config["Cmd"] or []))]
@@ -177,15 +182,15 @@ class ProcessEngine:
             PORTS.release(port)
             raise
 
-    def has_networks(self) -> bool:
-        """Networks need private mounts, so Linux."""
-        return sandbox.available()
+    def has_networks(self, serving: bool = False) -> bool:
+        """Networks need private mounts, so Linux; nothing outside reaches a server in one."""
+        return sandbox.available() and not serving
 
-    def network(self, hosts: Sequence[str], isolated: bool = False) -> Network:
+    def network(self, hosts: Sequence[str], isolated: bool = False) -> LoopbackNetwork:
         """A loopback address for each host, in this machine's network or in one of their own."""
         if not self.has_networks():
             raise ByocError("Hosts that reach each other by name need Linux's private mounts.")
-        return Network(hosts, isolated)
+        return LoopbackNetwork(hosts, isolated)
 
     def sweep(self, work: Path) -> None:
         """End every process of a container under `work`, which a dead daemon may have left.
@@ -217,7 +222,7 @@ class ProcessContainer(Container):
         ml: OptML,
         port: int | None,
         memory: int | None = None,
-        network: Network | None = None,
+        network: LoopbackNetwork | None = None,
         read_only: Sequence[str] = (),
     ) -> None:
         super().__init__(port or SERVING_PORT)
@@ -459,49 +464,6 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-class _Ports:
-    """Ports given to containers of this process, each to one until it ends."""
-
-    # below the range from which Linux takes ports for outgoing connections
-    CHOICE = range(20000, 32000)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken: set[int] = set()
-
-    def take(self) -> int:
-        """A free port, for an image that says it can be told one."""
-        for port in random.sample(self.CHOICE, 100):
-            if self._reserve(port):
-                return port
-        raise ByocError("No free port between 20000 and 32000: stop what uses them.")
-
-    def take_fixed(self) -> int:
-        """8080, for any other image; raises ByocError while somebody else has it."""
-        if not self._reserve(SERVING_PORT):
-            raise ByocError(
-                f"Port {SERVING_PORT} is in use, and the image can't be told another: stop what "
-                f"uses it, or let `serve` honour SAGEMAKER_BIND_TO_PORT and label the image "
-                f"{MULTIPLE_PORTS_LABEL}=true."
-            )
-        return SERVING_PORT
-
-    def release(self, port: int | None) -> None:
-        """Give a port back; None is that of a container which took none."""
-        with self._lock:
-            self._taken -= {port}
-
-    def _reserve(self, port: int) -> bool:
-        with self._lock, socket.socket() as probe:
-            if port in self._taken or probe.connect_ex(("127.0.0.1", port)) == 0:
-                return False
-            self._taken.add(port)
-            return True
-
-
-PORTS = _Ports()
-
-
 def _store(dockerfile: Dockerfile, requirements: str, tag: str) -> Image:
     """Write the snapshot's files, configuration and manifest, whole or not at all."""
     images = home() / "images/sha256"
@@ -586,12 +548,6 @@ def _tag_file(tag: str) -> Path:
     folder = home() / "images/tags"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / quote(tag, safe="")
-
-
-def _check_tag(tag: str) -> None:
-    name, _, version = tag.rpartition(":")
-    if not name or not version or "/" in version:
-        raise ByocError(f"{tag!r} is not NAME:TAG: give both, as in penguins:1.")
 
 
 def _shorten(line: str) -> str:

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from byoc.engines.network import TOOLS, Network
+from byoc.engines.network import TOOLS, LoopbackNetwork
 
 TRAP = "trap 'exit 143' TERM"  # for a stop that comes before the program has started
 OPTIONS = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
@@ -36,7 +36,7 @@ def command(
     scratch: Path,
     *,
     hosts: Path | None = None,
-    network: Network | None = None,
+    network: LoopbackNetwork | None = None,
     read_only: Sequence[str] = (),
 ) -> list[str]:
     """`argv` with `mounts` (path under /opt → folder) in place; `scratch` is an empty folder.

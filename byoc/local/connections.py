@@ -6,6 +6,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 Response = http.client.HTTPResponse
 
@@ -114,10 +115,10 @@ class Exchange:
 
 
 class Connections:
-    """The kept connections to one port of this machine; safe for many threads."""
+    """The kept connections to the server at an address, `http://HOST:PORT`; safe for threads."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, url: str) -> None:
+        self._place = urlsplit(url)
         self._idle: deque[_Connection] = deque()  # its methods are atomic
         self._closed = False
 
@@ -136,7 +137,7 @@ class Connections:
             except BaseException:
                 kept.close()
                 raise
-        fresh = _Connection("127.0.0.1", self.port)
+        fresh = _Connection(self._place.hostname or "", self._place.port)
         try:
             fresh.connect()
         except OSError as error:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from filelock import FileLock
 
 from byoc import engines
 from byoc.errors import ByocError
+from byoc.local import distribution
 from byoc.local.options import Options
 from byoc.paths import home
 
@@ -65,7 +67,7 @@ def down(keep: bool = False) -> bool:
         daemon = status()
         if daemon is None:
             if not keep:
-                kept().unlink(missing_ok=True)
+                _forget()
             return False
         process = psutil.Process(daemon.pid)
         process.send_signal(KEEP if keep else signal.SIGTERM)
@@ -73,12 +75,12 @@ def down(keep: bool = False) -> bool:
             process.wait(STOP_TIMEOUT)
         except psutil.TimeoutExpired:
             process.kill()
-            _sweep()
+            sweep(_work())
         _record().unlink(missing_ok=True)
         if keep and not kept().exists():
             raise ByocError(f"The local AWS stopped, but kept nothing: {log_file()} says why.")
         if not keep:
-            kept().unlink(missing_ok=True)
+            _forget()
         return True
 
 
@@ -96,6 +98,11 @@ def log_file() -> Path:
 def kept() -> Path:
     """What `down(keep=True)` wrote."""
     return home() / "local-aws.kept"
+
+
+def kept_layers() -> Path:
+    """The registry's files, which `down(keep=True)` left."""
+    return home() / "local-aws.layers"
 
 
 def launch(
@@ -138,14 +145,21 @@ def _work() -> Path:
     return home() / "local-aws"
 
 
-def _sweep() -> None:
-    """End the containers of a daemon that was killed."""
-    engines.engine().sweep(_work())
+def _forget() -> None:
+    kept().unlink(missing_ok=True)
+    shutil.rmtree(kept_layers(), ignore_errors=True)
+
+
+def sweep(work: Path) -> None:
+    """End what a daemon that worked in `work`, and was killed, has left running."""
+    for engine in engines.available():
+        engine.sweep(work)
+    distribution.sweep(work)
 
 
 def _start(port: int, options: Options) -> Daemon:
     if _work().exists():
-        _sweep()
+        sweep(_work())
     process, url = launch(_work(), log_file(), port, options, "--kept", str(kept()))
     daemon = Daemon(url, process.pid, psutil.Process(process.pid).create_time())
     _record().write_text(json.dumps(asdict(daemon)))

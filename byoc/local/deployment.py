@@ -26,11 +26,12 @@ from byoc.local.state import Resource, now
 
 @dataclass(frozen=True)
 class Plan:
-    """A variant as it is wanted; `container`, `role` and `settings` as in `Recipe`."""
+    """A variant as it is wanted; `container` to `isolated` as in `Recipe`."""
 
     container: dict[str, Any]
     role: str | None
     settings: dict[str, Any]
+    isolated: bool
     weight: float
     count: int
 
@@ -247,7 +248,16 @@ class Deployment:
             "ResolutionTime": now(),
         }
         name = self.endpoint.name
-        recipe = Recipe(name, plan.name, uri, image, plan.container, plan.role, plan.settings)
+        recipe = Recipe(
+            name,
+            plan.name,
+            uri,
+            image,
+            plan.container,
+            plan.role,
+            plan.settings,
+            plan.isolated,
+        )
         return Variant(plan, recipe, deployed, Meter(name, plan.name))
 
     def _start(self, variants: Iterable[Variant]) -> str | None:

@@ -13,6 +13,7 @@ from byoc import engines
 from byoc.connect import check, local_variables
 from byoc.local import daemon
 from byoc.local.options import Options
+from byoc.studio import scratch
 
 STOP_TIMEOUT = 60.0  # seconds
 
@@ -37,7 +38,7 @@ class LocalAWS:
         check("local", self.account_id, self.region)
 
     def __enter__(self) -> "LocalAWS":
-        self._folder = Path(tempfile.mkdtemp(prefix="byoc-aws-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="byoc-aws-", dir=scratch()))
         self._process, self.url = daemon.launch(
             self._folder / "work",
             self._folder / "log",
@@ -58,7 +59,8 @@ class LocalAWS:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            engines.engine().sweep(self._folder / "work")
+        if self._process.returncode != 0:  # it was killed
+            daemon.sweep(self._folder / "work")
         shutil.rmtree(self._folder, ignore_errors=True)
         self.url = ""
 

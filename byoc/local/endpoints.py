@@ -164,6 +164,7 @@ def _plans(context: Context, config: Resource) -> list[Plan]:
                 container_of(model),
                 model.get("ExecutionRoleArn"),
                 variant,
+                bool(model["EnableNetworkIsolation"] or config.data.get("EnableNetworkIsolation")),
                 variant["InitialVariantWeight"],
                 variant["InitialInstanceCount"],
             )

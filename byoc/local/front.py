@@ -1,4 +1,5 @@
-"""The WSGI application in front: SageMaker to our handlers, everything else to moto."""
+"""The WSGI application in front: SageMaker to our handlers, Docker to the registry, everything else
+to moto."""
 
 import json
 import logging
@@ -14,6 +15,7 @@ from werkzeug.wrappers import Response
 from byoc.local import iam, moto, protocol, quotas, status, tags, trail
 from byoc.local.call import Call
 from byoc.local.daemon import STATUS
+from byoc.local.docker_registry import Registry
 from byoc.local.errors import AWSError, not_implemented
 from byoc.local.operations import OPERATIONS
 from byoc.local.refusals import refusal
@@ -66,6 +68,7 @@ class Front:
 
     def __init__(self, platform: Platform, application: Any) -> None:
         self.platform = platform
+        self.registry = Registry(platform)
         self._moto = application
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
@@ -76,6 +79,8 @@ class Front:
         if call.request.path == STATUS:
             runs = json.dumps(status.runs(self.platform))
             return Response(runs, content_type="application/json")(environ, start_response)
+        if self.registry.serves(call):
+            return self.registry.answer(call)(environ, start_response)
         kept = trail.keeps(call)
         if kept:
             call.read()

@@ -1,15 +1,22 @@
 """From the URI in a request to the image that was pushed under it."""
 
+import logging
 import re
 from dataclasses import replace
 
 from botocore.exceptions import ClientError
 
+from byoc import engines
 from byoc.engines import Image
+from byoc.engines.docker import DockerEngine
+from byoc.engines.registries import authorise
+from byoc.errors import ByocError
 from byoc.local import policies
 from byoc.local.errors import validation
 from byoc.local.iam import SAGEMAKER
 from byoc.local.service import Context
+
+log = logging.getLogger(__name__)
 
 URI = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?"
@@ -61,10 +68,32 @@ def find(context: Context, uri: str, role: str | None) -> tuple[Image, str]:
     if not answer["images"]:
         raise validation(f"Requested image {uri} not found.")
     pushed = answer["images"][0]
-    image = context.platform.engine.resolve(pushed["imageManifest"])
+    digest = pushed["imageId"]["imageDigest"]
+    image = _local(pushed["imageManifest"]) or _pulled(owner, match, digest)
     if image is None:
         raise validation(f"Requested image {uri} was not pushed from this machine; push it again.")
-    return image, pushed["imageId"]["imageDigest"]
+    return image, digest
+
+
+def _local(manifest: str) -> Image | None:
+    """The image in whichever engine has it."""
+    found = (engine.resolve(manifest) for engine in engines.available())
+    return next((image for image in found if image is not None), None)
+
+
+def _pulled(owner: Context, match: "re.Match[str]", digest: str) -> Image | None:
+    """The image from the local registry, as an instance would get it; None if it can't be had."""
+    registry = match[0].partition("/")[0]
+    login, name = authorise(owner.client("ecr"), f"{registry}/{match['repository']}")
+    if not login.loopback:
+        return None
+    for engine in engines.available():
+        if isinstance(engine, DockerEngine):
+            try:
+                return engine.pull(f"{name}@{digest}", login.username, login.password)
+            except ByocError as error:
+                log.warning("%s", error)
+    return None
 
 
 def _check_policy(owner: Context, uri: str, repository: str, account: str, role: str) -> None:

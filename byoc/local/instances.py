@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from byoc.engines import Container, Image
+from byoc import engines
+from byoc.engines import Container, Image, Network
 from byoc.errors import ByocError
-from byoc.local import model_data
+from byoc.local import instance_types, model_data
 from byoc.local.connections import Connections
 from byoc.local.logs import LogStream
 from byoc.local.model_data import Budget, ModelDataError
@@ -29,6 +30,7 @@ DOWNLOAD = 3600.0  # seconds to download and extract the model, unless the varia
 UNHEALTHY = 3  # bad pings in a row after which an instance is replaced (AWS doesn't say)
 DRAIN = 60.0  # seconds in which requests under way may end before SIGTERM
 PAUSES = (0.1, 2.0)  # seconds before a container is started again: at first, at most
+HOST = "model"  # the name of an isolated container in its own network
 CANNOT_START = (126, 127)  # exit codes of a program that is not executable or not there
 
 
@@ -47,6 +49,7 @@ class Recipe:
     container: dict[str, Any]  # the model's container definition
     role: str | None  # the model's, an ARN
     settings: dict[str, Any]  # the variant in the endpoint configuration
+    isolated: bool  # whether the container is to have no network
 
 
 @dataclass(eq=False)
@@ -196,6 +199,7 @@ class _Machine:
         size = recipe.settings.get("VolumeSizeInGB", context.platform.options.volume_size)
         self._volume = size * GIB
         self._container: Container | None = None
+        self._network: Network | None = None
         self._followers: list[threading.Thread] = []
 
     def bring_up(self) -> Replica:
@@ -208,8 +212,8 @@ class _Machine:
         self._ml.path.mkdir(parents=True)
         self._fetch_model()
         container = self._start(stream)
-        port = int(container.url.rpartition(":")[2])
-        return Replica(container, stream.stream, Connections(port), self._ml.path, self._volume)
+        connections = Connections(container.url)
+        return Replica(container, stream.stream, connections, self._ml.path, self._volume)
 
     def end(self, grace: float) -> None:
         """Stop the container and remove the folder."""
@@ -217,6 +221,8 @@ class _Machine:
             self._container.stop(grace)
         for follower in self._followers:
             follower.join(5.0)
+        if self._network is not None:
+            self._network.close()
         shutil.rmtree(self._ml.path, ignore_errors=True)
 
     def _fetch_model(self) -> None:
@@ -238,14 +244,7 @@ class _Machine:
         pause = PAUSES[0]
         while True:
             try:
-                container = self.context.platform.engine.run(
-                    self.recipe.image,
-                    ["serve"],
-                    ml=self._ml,
-                    environment=self.recipe.container.get("Environment", {}),
-                    memory=options.memory_bytes,
-                    read_only=["/opt/ml/model"],
-                )
+                container = self._run(options.memory_bytes)
             except ByocError as error:
                 raise InstanceError(
                     f"The local AWS could not start the container. {error}"
@@ -272,6 +271,21 @@ class _Machine:
                     "pass the ping health check. Please check CloudWatch logs for this endpoint."
                 )
             pause = min(2 * pause, PAUSES[1])
+
+    def _run(self, most: int | None) -> Container:
+        """Start the program; `most` is how many bytes of memory any container may take."""
+        recipe, engine = self.recipe, engines.engine(self.recipe.image.engine)
+        if recipe.isolated and self._network is None and engine.has_networks(serving=True):
+            self._network = engine.network([HOST], isolated=True)
+        return engine.run(
+            recipe.image,
+            ["serve"],
+            ml=self._ml,
+            environment=recipe.container.get("Environment", {}),
+            memory=instance_types.memory(recipe.settings.get("InstanceType", ""), most),
+            network=self._network,
+            read_only=["/opt/ml/model"],
+        )
 
     def _follow(self, stream: LogStream, container: Container) -> None:
         stream.follow(container.lines())

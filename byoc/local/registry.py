@@ -3,10 +3,13 @@
 Source: API Reference (ECR) of each operation; ECR User Guide, image-tag-mutability.
 """
 
+import base64
 import copy
 import datetime as dt
+import functools
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,11 +22,13 @@ from moto.ecr.exceptions import (
 from moto.ecr.models import ECRBackend, Image, Repository
 from moto.ecr.responses import ECRResponse
 
+from byoc.local import tokens
+from byoc.local.iam import Identity
 from byoc.local.policies import like
 from byoc.local.state import POSITION
 
 PAGE = 100  # entries of an answer when maxResults is absent
-TOKEN_HOURS = 12  # Source: API Reference (ECR), GetAuthorizationToken
+_IMAGES = threading.Lock()  # two pushes of one tag must see each other
 
 
 class ImageTagAlreadyExistsException(ServiceException):
@@ -44,7 +49,7 @@ def _put_image(
 ) -> Image:
     """Put a manifest; a tag that moves leaves its old image untagged (moto: deletes that image)."""
     repository = self._get_repository(repository_name)
-    media_type = image_manifest_mediatype or _media_type(image_manifest)
+    media_type = _media_type(image_manifest, image_manifest_mediatype)
     found = f"sha256:{hashlib.sha256(image_manifest.encode()).hexdigest()}"
     if digest not in (None, found):
         raise ImageDigestDoesNotMatchException(
@@ -74,7 +79,7 @@ def _put_image(
     return _with_tag(same, image_tag)
 
 
-def _media_type(manifest: str) -> str:
+def _media_type(manifest: str, given: str | None) -> str:
     try:
         found = json.loads(manifest)
     except ValueError:
@@ -82,11 +87,11 @@ def _media_type(manifest: str) -> str:
             "Invalid parameter at 'ImageManifest' failed to satisfy constraint: "
             "'Invalid JSON syntax'"
         ) from None
-    if not isinstance(found, dict) or "mediaType" not in found:
+    if not isinstance(found, dict) or not (given or "mediaType" in found):
         raise InvalidParameterException(
             "image manifest mediatype not provided in manifest or parameter"
         )
-    return found["mediaType"]
+    return given or found["mediaType"]
 
 
 def _may_move(repository: Repository, tag: str) -> bool:
@@ -137,6 +142,11 @@ def _batch_delete_image(
             failures.append(failure)
             continue
         digest, tag = image.get_image_digest(), wanted.get("imageTag")
+        lists = _lists_of(repository, digest)
+        if lists and (tag is None or len(image.image_tags) == 1):  # the image itself would go
+            reason = f"Requested image referenced by manifest list: [{', '.join(lists)}]"
+            failures.append(_failure(wanted, "ImageReferencedByManifestList", reason))
+            continue
         for gone in [tag] if tag else list(image.image_tags):
             image.remove_tag(gone)
             deleted.append({"imageDigest": digest, "imageTag": gone})
@@ -145,6 +155,16 @@ def _batch_delete_image(
             if not deleted or deleted[-1]["imageDigest"] != digest:
                 deleted.append({"imageDigest": digest})
     return {"imageIds": deleted, "failures": failures}
+
+
+def _lists_of(repository: Repository, digest: str) -> list[str]:
+    """The manifest lists (OCI: indexes) of the repository that name the image."""
+    return [i.get_image_digest() for i in repository.images if digest in _children(i)]
+
+
+def _children(image: Image) -> list[str]:
+    """The digests of the images that a manifest list names; none of an image."""
+    return [child["digest"] for child in json.loads(image.image_manifest).get("manifests") or []]
 
 
 def _look_up(repository: Repository, wanted: dict[str, str]) -> tuple[Image | None, dict[str, Any]]:
@@ -197,8 +217,18 @@ def _digest(self: Image) -> None:
 
 def _size(self: Image) -> int | None:
     """An image's size is that of its layers (moto: of its configuration)."""
-    layers = json.loads(self.image_manifest).get("layers", [])
+    layers = json.loads(self.image_manifest).get("layers") or []
     return sum(layer["size"] for layer in layers) or None
+
+
+def _size_in(repository: Repository, image: Image) -> int | None:
+    """The size of an image, or of the largest in a list. Source: API Reference, ImageDetail."""
+    children = _children(image)
+    if not children:
+        return image.get_image_size_in_bytes()
+    known = {i.get_image_digest(): i for i in list(repository.images)}
+    sizes = [_size_in(repository, known[child]) for child in children if child in known]
+    return max((size for size in sizes if size is not None), default=None)
 
 
 def _describe_repositories(self: ECRResponse) -> ActionResult:
@@ -222,10 +252,10 @@ def _list_images(self: ECRResponse) -> ActionResult:
 def _describe_images(self: ECRResponse) -> ActionResult:
     """In pages, filtered, in a fixed order, with the artifact's media type (moto: without)."""
     wanted = self._get_param("imageIds")
+    repository = self.ecr_backend._get_repository(
+        self._get_param("repositoryName"), self._get_param("registryId")
+    )
     if wanted:
-        repository = self.ecr_backend._get_repository(
-            self._get_param("repositoryName"), self._get_param("registryId")
-        )
         images = [repository._get_image(i.get("imageTag"), i.get("imageDigest")) for i in wanted]
         images = list(dict.fromkeys(images))
     else:
@@ -237,7 +267,7 @@ def _describe_images(self: ECRResponse) -> ActionResult:
             "repositoryName": image.repository_name,
             "imageDigest": image.get_image_digest(),
             "imageTags": list(image.image_tags),
-            "imageSizeInBytes": image.get_image_size_in_bytes(),
+            "imageSizeInBytes": _size_in(repository, image),
             "imagePushedAt": dt.datetime.fromtimestamp(image.image_pushed_at, dt.UTC),
             "imageManifestMediaType": image.image_manifest_media_type,
             "artifactMediaType": json.loads(image.image_manifest)
@@ -269,26 +299,43 @@ def _page(self: ECRResponse, rows: list[Any], member: str) -> dict[str, Any]:
 
 
 def _get_authorization_token(self: ECRResponse) -> ActionResult:
-    """A token is good for twelve hours (moto: until 2015)."""
-    answer = _moto_get_authorization_token(self)
-    result: Any = answer.result
-    for entry in result["authorizationData"]:
-        entry["expiresAt"] = dt.datetime.now(dt.UTC) + dt.timedelta(hours=TOKEN_HOURS)
-    return answer
-
-
-_moto_get_authorization_token = ECRResponse.get_authorization_token
+    """A token for this caller, good for twelve hours at this local AWS (moto: for anybody, until
+    2015, at AWS)."""
+    caller = Identity(self.current_account, self.region, self.access_key)
+    arns = (caller.arn, caller.role.arn) if caller.role is not None else (caller.arn,)
+    expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=tokens.HOURS)
+    data = []
+    for _ in self._get_param("registryIds") or [self.current_account]:
+        password = tokens.issue(caller.account, caller.region, arns)
+        text = f"{tokens.USER}:{password}".encode()
+        entry = {
+            "authorizationToken": base64.b64encode(text).decode(),
+            "expiresAt": expires,
+            "proxyEndpoint": f"http://{self.headers['Host']}",
+        }
+        data.append(entry)
+    return ActionResult({"authorizationData": data})
 
 
 def _refused(self: ECRResponse) -> ActionResult:
-    """No image is scanned here; moto would invent a finding."""
+    """No image is scanned here, where moto would invent a finding; layers come by `docker push`
+    alone, where moto would keep them to itself."""
     raise NotImplementedError
 
 
+def _one_at_a_time(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def alone(*given: Any, **named: Any) -> Any:
+        with _IMAGES:
+            return method(*given, **named)
+
+    return alone
+
+
 CORRECTIONS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
-    (ECRBackend, "put_image", _put_image),
+    (ECRBackend, "put_image", _one_at_a_time(_put_image)),
     (ECRBackend, "batch_get_image", _batch_get_image),
-    (ECRBackend, "batch_delete_image", _batch_delete_image),
+    (ECRBackend, "batch_delete_image", _one_at_a_time(_batch_delete_image)),
     (ECRBackend, "put_image_tag_mutability", _put_image_tag_mutability),
     (Image, "_create_digest", _digest),
     (Image, "get_image_size_in_bytes", _size),
@@ -297,4 +344,7 @@ CORRECTIONS: tuple[tuple[type, str, Callable[..., Any]], ...] = (
     (ECRResponse, "describe_images", _describe_images),
     (ECRResponse, "get_authorization_token", _get_authorization_token),
     (ECRResponse, "start_image_scan", _refused),
+    (ECRResponse, "initiate_layer_upload", _refused),
+    (ECRResponse, "upload_layer_part", _refused),
+    (ECRResponse, "complete_layer_upload", _refused),
 )

@@ -54,16 +54,17 @@ class Server:
         application = moto.application()
         self.platform = Platform(
             State(),
-            engines.engine(),
             options,
             work,
             Clients(application),
             Slots(options.parallel_jobs),
             Trail(),
         )
+        front = Front(self.platform, application)
+        self.distribution = front.registry.distribution
         self._server = wsgi.Server(
             (HOST, port),
-            _with_whole_path(Front(self.platform, application)),
+            _with_whole_path(front),
             numthreads=THREADS,
             request_queue_size=1024,
             timeout=IDLE,
@@ -94,7 +95,9 @@ class Server:
             ender.start()
         for ender in enders:
             ender.join(15)
+        self.distribution.stop()
         if keep is not None:
+            self.distribution.keep(daemon.kept_layers())
             snapshot.save(keep, held)
         shutil.rmtree(self.platform.work, ignore_errors=True)
 
@@ -116,6 +119,7 @@ def main() -> None:
         server = Server(arguments.work, arguments.port, Options(**json.loads(arguments.options)))
         if arguments.kept is not None and arguments.kept.exists():
             snapshot.restore(server.platform, arguments.kept)
+            server.distribution.restore(daemon.kept_layers())
     except ByocError as error:
         sys.exit(f"{error}")
 
@@ -144,6 +148,8 @@ def main() -> None:
     ended.wait()
     for child in psutil.Process().children(recursive=True):
         child.kill()  # whatever was started while we stopped
+    for engine in engines.available():
+        engine.sweep(arguments.work)
     if arguments.attached is not None:
         shutil.rmtree(arguments.attached, ignore_errors=True)
     os._exit(0)  # a thread that still waits for something must not hold it up

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from moto.utilities.utils import get_partition
 
-from byoc.engines import Engine
 from byoc.local.clients import Clients
 from byoc.local.options import Options
 from byoc.local.slots import Slots
@@ -46,7 +45,6 @@ class Platform:
     """What all requests share."""
 
     state: State
-    engine: Engine
     options: Options
     work: Path
     clients: Clients

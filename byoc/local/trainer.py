@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from byoc.engines import Container, Image
-from byoc.engines.network import Network
-from byoc.local import channels, progress, storage
+from byoc import engines
+from byoc.engines import Container, Image, Network
+from byoc.local import channels, instance_types, progress, storage
 from byoc.local.logs import LogStream
 from byoc.local.metrics import Metrics
 from byoc.local.service import Context
@@ -211,7 +211,7 @@ class TrainingRun:
 
     def _run(self, mls: dict[str, OptML]) -> dict[str, int]:
         """Run a container for each host until all have ended; their exit codes, none if stopped."""
-        engine, isolated = self.context.platform.engine, self._data["EnableNetworkIsolation"]
+        engine, isolated = engines.engine(self.image.engine), self._data["EnableNetworkIsolation"]
         if self._stop_as is not None:
             return {}
         if not engine.has_networks():
@@ -243,7 +243,7 @@ class TrainingRun:
         followers = []
         try:
             for host, ml in mls.items():
-                container = self._start(ml, network)
+                container = self._start(host, ml, network)
                 with self.context.platform.state.lock:
                     self._containers[host] = container
                     if self._stop_as is not None or self._failed:
@@ -260,10 +260,11 @@ class TrainingRun:
             timer.cancel()
         return codes
 
-    def _start(self, ml: OptML, network: Network | None) -> Container:
+    def _start(self, host: str, ml: OptML, network: Network | None) -> Container:
         algorithm = self._data["AlgorithmSpecification"]
         entrypoint = algorithm.get("ContainerEntrypoint")
-        return self.context.platform.engine.run(
+        kind = next(group.instance_type for group in self._groups if host in group.hosts)
+        return engines.engine(self.image.engine).run(
             self.image,
             algorithm.get("ContainerArguments", [] if entrypoint else ["train"]),
             ml=ml,
@@ -273,8 +274,9 @@ class TrainingRun:
                 "TRAINING_JOB_ARN": self.job.arn,
             },
             entrypoint=entrypoint,
-            memory=self.context.platform.options.memory_bytes,
+            memory=instance_types.memory(kind, self.context.platform.options.memory_bytes),
             network=network,
+            host=host,
         )
 
     def _stop_late(self, container: Container) -> None:

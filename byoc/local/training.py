@@ -6,6 +6,7 @@ DeleteTrainingJob.
 
 from typing import Any
 
+from byoc import engines
 from byoc.local import channels, images, metrics, progress, protocol, quotas
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.references import check_key, check_vpc
@@ -76,6 +77,8 @@ def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, 
     _check(context, request)
     uri = request["AlgorithmSpecification"]["TrainingImage"]
     image, _ = images.find(context, uri, request["RoleArn"])
+    if _hosts(request["ResourceConfig"]) > 1 and not engines.engine(image.engine).has_networks():
+        raise not_implemented("CreateTrainingJob on several instances on this kind of machine")
     name = request["TrainingJobName"]
     arn = context.arn("training-job", name)
     data = {key: request[key] for key in KEPT if key in request}
@@ -233,8 +236,9 @@ def _check_resources(context: Context, request: dict[str, Any]) -> None:
             raise validation("The names of instance groups must be given and unique.")
     elif "InstanceType" not in resources or "InstanceCount" not in resources:
         raise validation("ResourceConfig must have InstanceType and InstanceCount.")
-    count = sum(group["InstanceCount"] for group in groups or [resources])
-    if not count:
+    if not _hosts(resources):
         raise validation("ResourceConfig must have at least one instance.")
-    if count > 1 and not context.platform.engine.has_networks():
-        raise not_implemented("CreateTrainingJob on several instances on this kind of machine")
+
+
+def _hosts(resources: dict[str, Any]) -> int:
+    return sum(g["InstanceCount"] for g in resources.get("InstanceGroups", [resources]))

@@ -12,7 +12,7 @@ import pytest
 from byoc import ByocError, engines
 from byoc.optml import OptML
 
-ENGINE = engines.engine()
+ENGINE = engines.engine("process")
 HEAD = "FROM python:3.12\n"
 BOTH = HEAD + "COPY train serve /opt/program/\nENV PATH=/opt/program:$PATH\n"
 ON_PATH = HEAD + "COPY train /opt/program/\nENV PATH=/opt/program:$PATH PYTHONUNBUFFERED=1\n"

@@ -708,7 +708,7 @@ def test_names_that_differ_in_capitals_only_are_one_name(cloud, toy):
 # --- several hosts
 
 several = pytest.mark.skipif(
-    not engines.engine().has_networks(), reason="this machine has no namespaces"
+    not engines.engine("process").has_networks(), reason="this machine has no namespaces"
 )
 
 # Every host says its name to the others under theirs, and keeps what it heard.
