@@ -3,12 +3,12 @@
 Source: Developer Guide, your-algorithms-training-algo-dockerfile, -running-container and -output.
 """
 
+import contextlib
 import json
 import random
 import re
 import signal
 import stat
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -461,14 +461,15 @@ def one_writer(subject: Subject) -> None:
 
 
 def _two_hosts(subject: Subject) -> dict[str, Run]:
-    """Both hosts' runs, at the same time and in one network where there are networks."""
+    """Both hosts' runs, at the same time and in one network."""
     hosts = ("algo-1", "algo-2")
     if not subject.engine.has_networks():
         raise Unknown("two hosts need a network, which this machine can't make")
-    runs: dict[str, Run] = {}
-    with subject.engine.network(hosts) as network:
-
-        def work(host: str) -> None:
+    runs = {}
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(subject.engine.network(hosts))
+        began, containers = time.monotonic(), {}
+        for host in hosts:
             ml = subject.opt_ml()
             ml.write_config(
                 hyperparameters=subject.settings.hyperparameters,
@@ -476,14 +477,11 @@ def _two_hosts(subject: Subject) -> dict[str, Run]:
                 groups=[InstanceGroup("ml.m5.large", hosts)],
                 current_host=host,
             )
-            runs[host] = subject.train_on(ml, network=network)
-
-        threads = [threading.Thread(target=work, args=(host,)) for host in hosts]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    return {host: runs[host] for host in hosts}
+            started = subject.start(["train"], ml, environment=JOB, network=network, host=host)
+            containers[host] = stack.enter_context(started), ml
+        for host, (container, ml) in containers.items():
+            runs[host] = subject.follow(container, ml, began)
+    return runs
 
 
 # --- channels

@@ -151,11 +151,13 @@ class Engine(Protocol):
         entrypoint: Sequence[str] | None = None,
         memory: int | None = None,
         network: Network | None = None,
+        host: str | None = None,
         read_only: Sequence[str] = (),
     ) -> Container:
         """Start `docker run [--entrypoint E] IMAGE ARGUMENTS` with `ml` at /opt/ml.
 
         `memory` is the limit in bytes; beyond it the container is killed and ends with 137.
+        `host` is the container's name in the `network`, one of those it was made for.
         `read_only` are folders below /opt/ml that the program can't write to, where the engine can
         see to that.
         """

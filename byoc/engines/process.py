@@ -147,6 +147,7 @@ class ProcessEngine:
         entrypoint: Sequence[str] | None = None,
         memory: int | None = None,
         network: Network | None = None,
+        host: str | None = None,
         read_only: Sequence[str] = (),
     ) -> Container:
         """Start `docker run [--entrypoint E] IMAGE ARGUMENTS` as a child process.
