@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -12,9 +13,9 @@ from pathlib import Path
 import click
 
 from byoc import engines
+from byoc.check import ecr, runner
 from byoc.check import report as reports
-from byoc.check import runner
-from byoc.check.clause import Clause, Kind
+from byoc.check.clause import Clause, Kind, Unknown
 from byoc.check.multi_model import LABEL as MULTI_MODEL_LABEL
 from byoc.check.runner import Outcome
 from byoc.check.subject import Payload, Settings
@@ -135,6 +136,8 @@ def check(
         raise ByocError(
             f"--processing-input {processing_input} is not there: name a file or folder."
         )
+    if junit is not None and (junit.is_dir() or not junit.absolute().parent.is_dir()):
+        raise ByocError(f"--junit {junit} can't be written: name a file in a folder that is there.")
     clauses = runner.select(settings, only, skip)
     with _resolved(target) as (engine, image):
         if not kinds and image.labels.get(MULTI_MODEL_LABEL) == "true":
@@ -193,9 +196,10 @@ def _resolved(target: str) -> Iterator[tuple[Engine, Image]]:
     folder = Path(target)
     if not folder.is_dir():
         engine = engines.engine()
-        yield engine, engine.image(target)
+        yield engine, _image(engine, target)
         return
-    tag = f"byoc-check-{folder.resolve().name.lower()}:check"
+    name = re.sub("[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")
+    tag = f"byoc-check-{name or 'folder'}:check"
     with contextlib.ExitStack() as stack:
         if not (folder / "Dockerfile").is_file():
             if not any((folder / name).is_file() for name in ("train", "serve")):
@@ -209,6 +213,21 @@ def _resolved(target: str) -> Iterator[tuple[Engine, Image]]:
         with contextlib.redirect_stdout(sys.stderr):
             image = engines.engine().build(folder, tag)
         yield engines.engine(), image
+
+
+def _image(engine: Engine, target: str) -> Image:
+    """The image of this name; for an ECR URI also the one that was pushed there from here."""
+    try:
+        return engine.image(target)
+    except ByocError:
+        try:
+            pushed = ecr.manifest(target)
+        except Unknown as error:
+            raise ByocError(f"{error}.") from None
+        found = engine.resolve(pushed.text) if pushed else None
+        if found is None:
+            raise
+        return replace(found, tag=target)
 
 
 def _hyperparameters(text: str | None) -> dict[str, str]:

@@ -25,7 +25,7 @@ def line(outcome: Outcome) -> str:
     mark, colour = MARKS[outcome.status]
     said = outcome.clause.sentence
     if outcome.status in (Status.UNKNOWN, Status.ERROR):
-        said = outcome.back
+        said = _clean(outcome.back)
     level = f"{outcome.clause.level}: " if outcome.status is Status.BROKEN else ""
     note = f" ({outcome.note})" if outcome.note else ""
     text = textwrap.shorten(f"{level}{said}", WIDTH - 34 - len(note), placeholder=" …") + note

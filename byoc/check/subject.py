@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 from byoc.check.clause import Broken, Kind, Unknown
 from byoc.check.http import Server
 from byoc.engines import Container, Engine, Image
-from byoc.engines.base import MULTIPLE_PORTS_LABEL
-from byoc.engines.network import Network
+from byoc.engines.base import MULTIPLE_PORTS_LABEL, Network
 from byoc.errors import ByocError
 from byoc.optml import OptML
 
@@ -144,6 +143,7 @@ class Subject:
         self._folders.append(ml)
         return ml
 
+    @contextlib.contextmanager
     def start(
         self,
         arguments: Sequence[str],
@@ -154,21 +154,9 @@ class Subject:
         isolated: bool = False,
         read_only: Sequence[str] = (),
         network: Network | None = None,
-    ) -> contextlib.AbstractContextManager[Container]:
-        """`docker run IMAGE ARGUMENTS`; leaving the block stops it. Isolated: without a network."""
-        return self._start(arguments, ml, environment, entrypoint, isolated, read_only, network)
-
-    @contextlib.contextmanager
-    def _start(
-        self,
-        arguments: Sequence[str],
-        ml: OptML,
-        environment: Mapping[str, str] | None,
-        entrypoint: Sequence[str] | None,
-        isolated: bool,
-        read_only: Sequence[str],
-        network: Network | None,
+        host: str | None = None,
     ) -> Iterator[Container]:
+        """`docker run IMAGE ARGUMENTS`; leaving the block stops it. Isolated: without a network."""
         with contextlib.ExitStack() as stack:
             if isolated:
                 if not self.engine.has_networks():
@@ -181,6 +169,7 @@ class Subject:
                 environment={**self.settings.environment, **(environment or {})},
                 entrypoint=entrypoint,
                 network=network,
+                host=host,
                 read_only=read_only,
             )
             stack.callback(container.stop, 0)
@@ -211,24 +200,10 @@ class Subject:
         return self._runs[key]
 
     def train_on(
-        self,
-        ml: OptML,
-        *,
-        environment: Mapping[str, str] | None = None,
-        isolated: bool = False,
-        read_only: Sequence[str] = (),
-        network: Network | None = None,
+        self, ml: OptML, *, environment: Mapping[str, str] | None = None, **options: Any
     ) -> Run:
-        """A training run on an /opt/ml that was laid out in another way."""
-        variables = {**JOB, **(environment or {})}
-        return self.run(
-            ["train"],
-            ml,
-            environment=variables,
-            isolated=isolated,
-            read_only=read_only,
-            network=network,
-        )
+        """A training run on an /opt/ml laid out in another way; `options` as in `start`."""
+        return self.run(["train"], ml, environment={**JOB, **(environment or {})}, **options)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What several clauses look at and one of them makes."""
@@ -244,34 +219,27 @@ class Subject:
         most = self.settings.training_time
         return min(most, 30 + 5 * max(seconds, default=0)) if self._runs else most
 
-    def run(
-        self,
-        arguments: Sequence[str],
-        ml: OptML,
-        *,
-        environment: Mapping[str, str] | None = None,
-        entrypoint: Sequence[str] | None = None,
-        isolated: bool = False,
-        read_only: Sequence[str] = (),
-        network: Network | None = None,
-    ) -> Run:
-        """Any program to its end, or until `patience` is over."""
+    def run(self, arguments: Sequence[str], ml: OptML, **options: Any) -> Run:
+        """Any program to its end, or until `patience` is over; `options` as in `start`."""
         began = time.monotonic()
+        with self.start(arguments, ml, **options) as container:
+            return self.follow(container, ml, began)
+
+    def follow(self, container: Container, ml: OptML, began: float) -> Run:
+        """A program that was started at `began` to its end, or until `patience` is over."""
         times: list[float] = []
 
-        def listen(container: Container) -> None:
+        def listen() -> None:
             times.extend(time.monotonic() - began for _ in container.lines())
 
-        with self._start(
-            arguments, ml, environment, entrypoint, isolated, read_only, network
-        ) as container:
-            listener = threading.Thread(target=listen, args=(container,), daemon=True)
-            listener.start()
-            try:
-                code: int | None = container.wait(self.patience)
-            except TimeoutError:
-                code = None
-            seconds = time.monotonic() - began
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            code: int | None = container.wait(self.patience)
+        except TimeoutError:
+            code = None
+        seconds = time.monotonic() - began
+        container.stop(0)
         listener.join(10.0)
         return Run(code, list(container.log), ml, seconds, times)
 

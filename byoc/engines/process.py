@@ -427,10 +427,10 @@ def _cannot_start(
         return "docker: no command specified", 125
     name = argv[0]
     if "/" not in name:  # what may not be executed is skipped, as `docker run` skips it
-        found = [file for folder in search if (file := host.file(f"{folder}/{name}")) is not None]
-        runnable = [file for file in found if os.access(file, os.X_OK)]
-        if runnable:
-            return _without_interpreter(runnable[0], name, host)
+        for folder in search:
+            file = host.file(f"{folder}/{name}")
+            if file is not None and os.access(file, os.X_OK):
+                return _without_interpreter(file, f"{folder}/{name}", host)
         return f'exec: "{name}": executable file not found in $PATH', 127
     program = host.file(posixpath.join(workdir, name))
     if program is None:

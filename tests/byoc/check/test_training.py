@@ -74,11 +74,11 @@ START = [
     (Mutant("crlf", "train-interpreter", {"train": {"\n": "\r\n"}}), "python\\r"),
     (
         Mutant("crlf-shell", "train-interpreter", train(program="#!/bin/bash\r")),
-        "exec train: no such file or directory",
+        "exec /opt/program/train: no such file or directory",
     ),
     (
         Mutant("interpreter", "train-interpreter", train(program="#!/opt/conda/bin/python")),
-        "exec train: no such file or directory",
+        "exec /opt/program/train: no such file or directory",
     ),
     (
         Mutant("starts-nothing", "train-starts", train(program="#!/bin/sh\nexit 127")),

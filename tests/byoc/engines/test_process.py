@@ -244,7 +244,7 @@ def test_a_program_that_cannot_start_has_dockers_words(image, ml, files, argumen
 def test_an_interpreter_that_is_missing_is_127(image, ml):
     for line in ("#!/opt/no/such/python", "#!/bin/sh\r"):
         code, lines = outcome(image(train=f"{line}\n"), ml)
-        assert (code, lines) == (127, ["exec train: no such file or directory"])
+        assert (code, lines) == (127, ["exec /opt/program/train: no such file or directory"])
 
 
 def test_lines_come_while_the_program_runs(image, ml, gate):
