@@ -131,14 +131,18 @@ def model_read_only(subject: Subject) -> None:
             ) from None
         raise Unknown("it is not in service with a writable folder either") from None
     sent = subject.payload
-    refused = server.invoke(sent.body, sent.content_type)
-    if refused.status == 200:
-        return
+    try:
+        refused = server.invoke(sent.body, sent.content_type)
+        if refused.status == 200:
+            return
+        said = refused.told
+    except NoAnswer as error:
+        said = f"{error}; its last words: {' ⏎ '.join(server.container.log[-4:])[-300:]}"
     with subject.serve(writable=True) as other:
         if other.invoke(sent.body, sent.content_type).status == 200:
             raise Broken(
                 "POST /invocations with a read-only and with a writable /opt/ml/model",
-                f"200 with the writable one only; else: {refused.told}",
+                f"200 with the writable one only; else: {said}",
             )
     raise Unknown("the payload is not answered with a writable folder either")
 
