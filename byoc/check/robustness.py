@@ -270,10 +270,9 @@ def after_refusal(subject: Subject) -> None:
                     connection,
                 )
             except NoAnswer as error:
-                said = refused.headers.get("connection", "nothing")
-                raise Broken(what, f"{error}; of the connection the refusal said {said}") from None
+                raise Broken(what, f"{refused.told}; then {error}") from None
             if reply.status != 200:
-                raise Broken(what, reply.told)
+                raise Broken(what, f"{refused.told}; then {reply.told}")
     finally:
         connection.close()
 

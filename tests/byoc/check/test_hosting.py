@@ -10,7 +10,6 @@ from byoc.engines import sandbox
 
 from .conftest import GOOD, Mutant, assert_caught, not_kept, outcome
 
-
 TOLD = 'int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))'
 SOON = {"startup_time": 3.0}
 
@@ -94,7 +93,8 @@ def test_a_mutant_is_caught_by_its_clause(mutant, words, checked, tmp_path):
         at_start('(ml / "model/cache").write_text("")'),
         {
             "serve": {
-                'print(f"invocation': '(ml / "model/cache").write_text("")\n        print(f"invocation'
+                'print(f"invocation': '(ml / "model/cache").write_text("")\n'
+                '        print(f"invocation'
             }
         },
     ],

@@ -6,7 +6,6 @@ from byoc.check import Status
 
 from .conftest import Mutant, assert_caught, not_kept
 
-
 FAILED = 'print(f"The model can\'t be loaded: {error}")'
 ALWAYS = {"serve": {"200 if model is not None else 503": "200"}}
 MUTANTS = [
@@ -25,7 +24,9 @@ MUTANTS = [
             "serve-model-damaged",
             {
                 "serve": {
-                    FAILED: 'print("retry", flush=True)\n    time.sleep(0.2)\n    os.execv(__file__, [__file__, "serve"])'
+                    FAILED: 'print("retry", flush=True)\n'
+                    "    time.sleep(0.2)\n"
+                    '    os.execv(__file__, [__file__, "serve"])'
                 }
             },
             settings={"startup_time": 3.0},

@@ -1,11 +1,10 @@
-"""The clauses of answers to good requests, each caught on a container with the fault that it names."""
+"""The clauses of good requests, each caught on a container with the fault that it names."""
 
 import pytest
 
 from byoc.check import Payload, Status, invocations
 
 from .conftest import GOOD, Mutant, assert_caught, outcome
-
 
 LINE = b"a line that is long enough to be recognised,1\n"
 ANSWER = '        self.answer(200, "".join'
@@ -44,7 +43,9 @@ MUTANTS = [
             "invoke-length",
             {
                 "serve": {
-                    'self.send_header("Content-Length", str(len(body)))': "self.close_connection = True"
+                    'self.send_header("Content-Length", str(len(body)))': (
+                        "self.close_connection = True"
+                    )
                 }
             },
         ),
@@ -61,7 +62,8 @@ MUTANTS = [
             "accepts-by-equality",
             "invoke-headers",
             before_the_answer(
-                'if self.headers.get("Accept", "text/csv") != "text/csv": return self.answer(406, "csv only")'
+                'if self.headers.get("Accept", "text/csv") != "text/csv":\n'
+                '            return self.answer(406, "csv only")'
             ),
         ),
         "HTTP 406",
@@ -72,7 +74,9 @@ MUTANTS = [
             "invoke-attributes",
             {
                 "serve": {
-                    "        self.end_headers()": f'        self.send_header("{NAME}", "rows=1;" + (self.headers.get("{NAME}") or ""))\n        self.end_headers()'
+                    "        self.end_headers()": f'        sent = self.headers.get("{NAME}") or ""\n'
+                    f'        self.send_header("{NAME}", "rows=1;" + sent)\n'
+                    "        self.end_headers()"
                 }
             },
         ),
@@ -83,7 +87,8 @@ MUTANTS = [
             "accept-by-look-up",
             "invoke-accept",
             before_the_answer(
-                'if "x-byoc" in (self.headers.get("Accept") or ""): return self.answer(500, "KeyError")'
+                'if "x-byoc" in (self.headers.get("Accept") or ""):\n'
+                '            return self.answer(500, "KeyError")'
             ),
         ),
         "HTTP 500",

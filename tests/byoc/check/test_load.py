@@ -6,9 +6,16 @@ from byoc.check import Payload, Status, load
 
 from .conftest import GOOD, Mutant, assert_caught, not_kept, outcome
 
-
 LONG = (Payload(b"0." + b"1" * 90 + b",2\n", "text/csv"),)
 READ = '        kind = (self.headers.get("Content-Type")'
+ANSWER = '        print(f"invocation'
+
+
+def before_the_answer(line):
+    """The edit of `serve` that lets each good request do one thing more."""
+    return {ANSWER: f"        {line}\n{ANSWER}"}
+
+
 MUTANTS = [
     (
         Mutant(
@@ -25,7 +32,9 @@ MUTANTS = [
             "invoke-25-mb",
             {
                 "serve": {
-                    "        body = self": "        if int(self.headers.get('Content-Length') or 0) > 2**20:\n            return self.connection.close()\n        body = self"
+                    "        body = self": "        if int(self.headers.get('Content-Length') or 0) > 2**20:\n"
+                    "            return self.connection.close()\n"
+                    "        body = self"
                 }
             },
             settings={"payloads": LONG},
@@ -47,7 +56,9 @@ MUTANTS = [
             "serve-64-connections",
             {
                 "serve": {
-                    READ: f"        time.sleep(0.1)\n        if len(under_way) > 8:\n            return self.answer(503, 'busy')\n{READ}"
+                    READ: "        time.sleep(0.1)\n"
+                    "        if len(under_way) > 8:\n"
+                    f"            return self.answer(503, 'busy')\n{READ}"
                 }
             },
         ),
@@ -70,7 +81,7 @@ def test_one_that_answers_one_at_a_time_is_caught_while_it_is_busy(checked, tmp_
         "ThreadingHTTPServer": "HTTPServer",
         "    timeout = 70\n": "",
         "size = 128": "size = 1",
-        '        print(f"invocation': '        time.sleep(2.1 * (len(rows) > 3))\n        print(f"invocation',
+        **before_the_answer("time.sleep(2.1 * (len(rows) > 3))"),
     }
     folder = Mutant("development-server", "", {"serve": slow}).write(tmp_path / "slow")
     report = checked(folder, "ping-while-busy", "serve-accepts")
@@ -82,7 +93,7 @@ def test_one_that_answers_one_at_a_time_is_caught_while_it_is_busy(checked, tmp_
 def test_one_that_keeps_every_request_is_caught_by_its_memory(checked, tmp_path, monkeypatch):
     monkeypatch.setattr(load, "REQUESTS", 800)
     keep = {
-        '        print(f"invocation': '        KEPT.append(bytes(100_000))\n        print(f"invocation',
+        **before_the_answer('KEPT.append(b"x" * 100_000)'),
         "MOST =": "KEPT = []\nMOST =",
     }
     mutant = Mutant("keeps-every-request", "serve-memory", {"serve": keep})
@@ -90,9 +101,7 @@ def test_one_that_keeps_every_request_is_caught_by_its_memory(checked, tmp_path,
 
 
 def test_a_slow_model_is_not_blamed_for_25_mb(checked, tmp_path):
-    slow = {
-        '        print(f"invocation': '        time.sleep(0.002 * len(rows))\n        print(f"invocation'
-    }
+    slow = before_the_answer("time.sleep(0.005 * len(rows))")
     folder = Mutant("slow", "", {"serve": slow}).write(tmp_path / "slow")
     report = checked(folder, "invoke-25-mb", "invoke-too-large")
     assert {o.status for o in report.outcomes} == {Status.UNKNOWN}
@@ -103,7 +112,7 @@ def test_a_payload_of_an_unknown_kind_is_not_enlarged(checked, tmp_path):
     image = {
         "(ValueError, TypeError, RecursionError)": "KeyError",
         '("text/csv", "application/json")': '("image/png",)',
-        "rows_of(body, kind)": "[1]",
+        "rows = rows_of(body, kind)": "rows = [1]",
     }
     folder = Mutant("image", "", {"serve": image}).write(tmp_path / "image")
     report = checked(folder, "invoke-25-mb", payloads=(Payload(b"\x89PNG", "image/png"),))
@@ -117,4 +126,4 @@ def test_the_good_container_keeps_every_clause_of_serving(checked, monkeypatch):
     report = checked(GOOD, "serving", payloads=LONG)
     assert not not_kept(report)
     assert report.exit_code == 0
-    assert "500 requests" in outcome(report, "serve-memory").note
+    assert " requests, " in outcome(report, "serve-memory").note

@@ -4,13 +4,13 @@ import pytest
 
 from .conftest import Mutant, assert_caught
 
-
 GET = "    def do_GET(self):\n"
 
 
 def tenth(line):
     """The edit that lets every tenth GET do something else."""
-    count = f"        under_way.number = getattr(under_way, 'number', 0) + 1\n        if not under_way.number % 10:\n            {line}\n"
+    count = "        under_way.number = getattr(under_way, 'number', 0) + 1\n"
+    count += f"        if not under_way.number % 10:\n            {line}\n"
     return {
         "serve": {
             GET: GET + count,

@@ -6,7 +6,6 @@ from byoc.check import Payload
 
 from .conftest import Mutant, assert_caught
 
-
 REFUSAL = 'return self.answer(400, f"The body can\'t be read: {error}.")'
 READ = 'body = self.rfile.read(int(self.headers.get("Content-Length") or 0))'
 ONE_AT_A_TIME = {"ThreadingHTTPServer": "HTTPServer", "    timeout = 70\n": ""}
@@ -55,7 +54,9 @@ MUTANTS = [
             {
                 "serve": {
                     "if kind not in": "if False and kind not in",
-                    'float(line.split(",")[-1]) for line in body.decode()': 'len(line) for line in body.decode("latin-1")',
+                    "float(line.split(": "len(line.split(",
+                    ")[-1]) for": ")) for",
+                    "body.decode()": 'body.decode("latin-1")',
                 }
             },
         ),
@@ -91,7 +92,8 @@ MUTANTS = [
                 "serve": {
                     **ONE_AT_A_TIME,
                     READ: 'body, size = b"", int(self.headers.get("Content-Length") or 0)\n'
-                    "        while len(body) < size:\n            body += self.rfile.read(size - len(body))",
+                    "        while len(body) < size:\n"
+                    "            body += self.rfile.read(size - len(body))",
                 }
             },
         ),
@@ -103,7 +105,9 @@ MUTANTS = [
             "invoke-no-http",
             {
                 "serve": {
-                    "    def log_message": "    def send_error(self, *_):\n        os._exit(1)\n\n    def log_message"
+                    "    def log_message": "    def send_error(self, *_):\n"
+                    "        os._exit(1)\n\n"
+                    "    def log_message"
                 }
             },
         ),
@@ -120,7 +124,7 @@ MUTANTS = [
                 }
             },
         ),
-        "HTTP 4",
+        "HTTP 415, text/plain, 7 bytes: unknown; then",
     ),
     (
         Mutant(

@@ -6,9 +6,9 @@ from byoc.check import stop
 
 from .conftest import Mutant, assert_caught
 
-
 SLOW = {
-    '        print(f"invocation': '        time.sleep(2.1 * (len(rows) > 3))\n        print(f"invocation'
+    '        print(f"invocation': "        time.sleep(2.1 * (len(rows) > 3))\n"
+    '        print(f"invocation'
 }
 MUTANTS = [
     (
