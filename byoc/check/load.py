@@ -28,8 +28,8 @@ BUSY_FOR = 5.0  # seconds
 CONNECTIONS = 64
 REQUESTS = 10_000
 SECONDS = 8.0  # for each half of the requests, at most
-CLIENTS = 4
-# else a server that sends headers and body apart waits 40 ms for each acknowledgement
+CLIENTS = 32
+# a server that sends headers and body apart waits 40 ms for each acknowledgement: many clients
 QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 MEGABYTE = 2**20
 
@@ -314,7 +314,7 @@ def _requests(server: Server, sent: Payload, count: int, seconds: float) -> int:
 
     def caller(number: int) -> None:
         connection = server.connect(LIMIT)
-        for _ in range(count // CLIENTS):
+        for _ in range(-(-count // CLIENTS)):
             if time.monotonic() > deadline:
                 break
             try:

@@ -74,8 +74,8 @@ MUTANTS = [
             "invoke-attributes",
             {
                 "serve": {
-                    "        self.end_headers()": f'        sent = self.headers.get("{NAME}") or ""\n'
-                    f'        self.send_header("{NAME}", "rows=1;" + sent)\n'
+                    "        self.end_headers()": "        sent = self.headers\n"
+                    f'        self.send_header("{NAME}", "rows=1;" + sent["{NAME}"])\n'
                     "        self.end_headers()"
                 }
             },

@@ -32,9 +32,9 @@ MUTANTS = [
             "invoke-25-mb",
             {
                 "serve": {
-                    "        body = self": "        if int(self.headers.get('Content-Length') or 0) > 2**20:\n"
+                    "        body = ": "        if int(self.headers['Content-Length']) > 2**20:\n"
                     "            return self.connection.close()\n"
-                    "        body = self"
+                    "        body = "
                 }
             },
             settings={"payloads": LONG},
