@@ -75,7 +75,7 @@ MUTANTS = [
             {
                 "serve": {
                     "        self.end_headers()": "        sent = self.headers\n"
-                    f'        self.send_header("{NAME}", "rows=1;" + sent["{NAME}"])\n'
+                    f'        self.send_header("{NAME}", "rows=1;%s" % sent["{NAME}"])\n'
                     "        self.end_headers()"
                 }
             },
