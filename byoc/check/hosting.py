@@ -131,14 +131,18 @@ def model_read_only(subject: Subject) -> None:
             ) from None
         raise Unknown("it is not in service with a writable folder either") from None
     sent = subject.payload
-    refused = server.invoke(sent.body, sent.content_type)
-    if refused.status == 200:
-        return
+    try:
+        refused = server.invoke(sent.body, sent.content_type)
+        if refused.status == 200:
+            return
+        said = refused.told
+    except NoAnswer as error:
+        said = f"{error}; its last words: {' ⏎ '.join(server.container.log[-4:])[-300:]}"
     with subject.serve(writable=True) as other:
         if other.invoke(sent.body, sent.content_type).status == 200:
             raise Broken(
                 "POST /invocations with a read-only and with a writable /opt/ml/model",
-                f"200 with the writable one only; else: {refused.told}",
+                f"200 with the writable one only; else: {said}",
             )
     raise Unknown("the payload is not answered with a writable folder either")
 
@@ -186,37 +190,25 @@ def told_port(subject: Subject) -> str:
     if subject.image.labels.get(MULTIPLE_PORTS_LABEL) != "true":
         raise Unknown("the image has no such label; it needs one only to share an instance")
     if subject.engine.name == "process":  # this engine tells each server a port
-        return _listens_where_told(subject)
-    started = subject.server.started
-    with subject.serve(
-        environment={"SAGEMAKER_BIND_TO_PORT": str(OTHER_PORT)}, wait=False
-    ) as server:
-        ignored = server.container.ready(2 * started + 5)
-        code, found = server.container.poll(), server.listening
-    sent = f"`serve` with SAGEMAKER_BIND_TO_PORT={OTHER_PORT}"
-    if code is not None:
-        raise Broken(sent, f"it ended with exit code {code}")
-    if ignored or (found and f":{OTHER_PORT}" not in found):
-        raise Broken(sent, f"it listens on {found or f'port {SERVING_PORT}'}")
-    return f"port {OTHER_PORT}"
-
-
-def _listens_where_told(subject: Subject) -> str:
-    try:
-        return f"port {subject.server.port}"
-    except (Broken, Unknown):
-        pass
-    with subject.serve(wait=False) as server:
-        deadline = time.monotonic() + subject.settings.startup_time
+        try:
+            return f"port {subject.server.port}"
+        except (Broken, Unknown):
+            pass
+    told = {"SAGEMAKER_BIND_TO_PORT": str(OTHER_PORT)}
+    with subject.serve(environment=told, wait=False) as server:
+        port = server.port if subject.engine.name == "process" else OTHER_PORT
+        sent = f"`serve` with SAGEMAKER_BIND_TO_PORT={port}"
+        deadline, found = time.monotonic() + subject.settings.startup_time, ""
         while server.container.poll() is None and time.monotonic() < deadline:
-            if (found := server.listening) and f":{server.port}" not in found:
-                raise Broken(
-                    f"`serve` with SAGEMAKER_BIND_TO_PORT={server.port}", f"it listens on {found}"
-                )
-            if found:
-                return f"port {server.port}"
+            found = server.listening
+            if f":{port}" in found:
+                return f"port {port}"
+            if port != server.port and server.container.ping() == 200:
+                raise Broken(sent, f"it listens on port {SERVING_PORT}")
             time.sleep(0.1)
-    raise Unknown("it does not listen anywhere")
+    if found:
+        raise Broken(sent, f"it listens on {found}")
+    raise Unknown("it listens nowhere, or it can't be seen from here where it does")
 
 
 @clause(

@@ -12,7 +12,7 @@ GROUP = "Serving: GET /ping"
 UNHEALTHY = "The platform takes the container for unhealthy, and replaces it or fails the endpoint."
 MANY = 20
 SMALL = 2**16  # bytes
-LOG_PATIENCE = 0.5  # seconds in which a line that was written must come
+LOG_PATIENCE = 0.3  # seconds in which a line that was written must come
 
 
 def ping(server: Server, method: str = "GET") -> Reply:

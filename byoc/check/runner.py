@@ -91,10 +91,14 @@ def select(settings: Settings, only: Sequence[str] = (), skip: Sequence[str] = (
     for pattern in (*only, *skip):
         if not any(meets(one, pattern) for one in CLAUSES):
             raise ByocError(f"No clause is called {pattern!r}: `byoc check --list` shows them all.")
-    kinds = list(Kind)
+    kinds, modules = list(Kind), [module.__name__ for module in MODULES]
+
+    def order(one: Clause) -> tuple[int, int]:
+        return kinds.index(one.kind), modules.index(one.trial.__module__)
+
     return [
         one
-        for one in sorted(CLAUSES, key=lambda one: kinds.index(one.kind))
+        for one in sorted(CLAUSES, key=order)
         if one.kind in settings.kinds
         and (not only or any(meets(one, pattern) for pattern in only))
         and not any(meets(one, pattern) for pattern in skip)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from byoc import engines
-from byoc.check import Kind, Outcome, Payload, Report, Settings, Status, check
+from byoc.check import Kind, Level, Outcome, Payload, Report, Settings, Status, check
 from byoc.check.runner import select
 
 GOOD = Path(__file__).with_name("good")
@@ -86,3 +86,13 @@ def not_kept(report: Report) -> dict[str, str]:
         for o in report.outcomes
         if o.status in (Status.BROKEN, Status.ERROR)
     }
+
+
+def assert_caught(mutant: Mutant, words: str, checked: Callable[..., Report], path: Path) -> None:
+    """Its clause, and no crash of the check, finds the mutant, and says `words` of it."""
+    report = checked(mutant.write(path / mutant.name), mutant.breaks, **mutant.settings)
+    found = outcome(report, mutant.breaks)
+    assert found.status is Status.BROKEN, found
+    assert found.sent
+    assert words in found.back, found
+    assert report.exit_code == (1 if found.clause.level is Level.MUST else 0)
