@@ -162,6 +162,8 @@ class Subject:
                 if not self.engine.has_networks():
                     raise Unknown("this machine can't take a container's network away")
                 network = stack.enter_context(self.engine.network(["algo-1"], isolated=True))
+            elif network is None and list(arguments) == ["train"] and self.engine.has_networks():
+                network = stack.enter_context(self.engine.network(["algo-1"]))  # it has its name
             container = self.engine.run(
                 self.image,
                 list(arguments),
