@@ -14,6 +14,7 @@ from typing import Any
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
+from byoc.check.command import check
 from byoc.errors import ByocError
 
 TARGET = click.option(
@@ -263,6 +264,9 @@ def cleanup(
     _print(rows, as_json, lambda: "\n".join(map(str, items)) or "nothing")
     if not only_list and work.inventory(aws):
         sys.exit(1)
+
+
+main.add_command(check)
 
 
 def _print(content: Any, as_json: bool, text: Callable[[], str]) -> None:

@@ -1,7 +1,7 @@
 """`/opt/ml`, laid out as the platform lays it, and read back as the platform reads it.
 
-Source of every path and file: SageMaker Developer Guide, your-algorithms-inference-code and
-your-algorithms-training-algo-running-container and -output.
+Source of every path and file: SageMaker Developer Guide, your-algorithms-inference-code,
+your-algorithms-training-algo-running-container and -output, build-your-own-processing-container.
 """
 
 import atexit
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from byoc.errors import ByocError
 from byoc.studio import scratch
 
 FAILURE_LENGTH = 1024  # characters of output/failure that become the FailureReason
@@ -50,10 +51,7 @@ class OptML:
         copied to `model` for a serving run; without `path` a temporary folder is made, which goes
         when this process ends.
         """
-        if path is None:
-            path = tempfile.mkdtemp(prefix="byoc-", dir=scratch())
-            atexit.register(shutil.rmtree, path, ignore_errors=True)
-        ml = cls(Path(path).absolute())
+        ml = cls(_temporary() if path is None else Path(path).absolute())
         for folder in ("input/config", "input/data", "model", "output/data"):
             (ml.path / folder).mkdir(parents=True, exist_ok=True)
         for name, source in (channels or {}).items():
@@ -66,6 +64,50 @@ class OptML:
             groups=[InstanceGroup(instance_type)],
         )
         return ml
+
+    @classmethod
+    def create_processing(
+        cls,
+        job: Mapping[str, Any],
+        inputs: Mapping[str, str | Path],
+        *,
+        hosts: Sequence[str] = ("algo-1",),
+        current_host: str = "algo-1",
+    ) -> "OptML":
+        """Lay out a temporary /opt/ml for a processing job; it has none of a training job's files.
+
+        `job` is what processingjobconfig.json says: the request and its ARN. The LocalPath of each
+        input and output becomes a folder; `inputs` maps an InputName to the file or folder that is
+        copied into it. Raises ByocError for a LocalPath that is not below /opt/ml/processing/.
+        """
+        ml = cls(_temporary())
+        for name in ("config", "output"):
+            (ml.path / name).mkdir()
+        for one in job["ProcessingInputs"]:
+            folder = ml.local(one["S3Input"]["LocalPath"])
+            folder.mkdir(parents=True, exist_ok=True)
+            if one["InputName"] in inputs:
+                _copy(Path(inputs[one["InputName"]]), folder)
+        for one in job["ProcessingOutputConfig"]["Outputs"]:
+            ml.local(one["S3Output"]["LocalPath"]).mkdir(parents=True, exist_ok=True)
+        files = {
+            "processingjobconfig.json": dict(job),
+            "resourceconfig.json": {"current_host": current_host, "hosts": sorted(hosts)},
+        }
+        for name, content in files.items():
+            (ml.path / "config" / name).write_text(json.dumps(content))
+        return ml
+
+    def local(self, path: str) -> Path:
+        """Where a processing job's LocalPath lies on this machine; raises ByocError elsewhere."""
+        if not path.startswith("/opt/ml/processing/") or ".." in Path(path).parts:
+            raise ByocError(f"The LocalPath {path} must begin with /opt/ml/processing/.")
+        return self.path / path.removeprefix("/opt/ml/")
+
+    @property
+    def message(self) -> Path:
+        """The file whose first kilobyte becomes a processing job's ExitMessage."""
+        return self.output / "message"
 
     @property
     def model(self) -> Path:
@@ -142,6 +184,13 @@ class OptML:
     def tree(self) -> str:
         """The folders and files as a drawing, with sizes in bytes."""
         return "\n".join(["/opt/ml", *_branches(self.path, "")])
+
+
+def _temporary() -> Path:
+    """A folder that goes when this process ends."""
+    path = tempfile.mkdtemp(prefix="byoc-", dir=scratch())
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Path(path).absolute()
 
 
 def _copy(source: Path, folder: Path) -> None:

@@ -92,6 +92,13 @@ class Container(ABC):
     def stop(self, grace: float = 10.0) -> int:
         """SIGTERM, after `grace` seconds SIGKILL, to all that still runs; returns the exit code."""
 
+    def handles(self, number: int) -> bool | None:
+        """Whether the program has a handler for this signal; None where that can't be seen.
+
+        PID 1 without one does not get the signal at all: that is Linux's rule.
+        """
+        return None
+
     def lines(self) -> Iterator[str]:
         """Standard output and error, line by line as they are written, until the program ends."""
         position = 0
@@ -157,6 +164,13 @@ class Engine(Protocol):
 
     def image(self, tag: str) -> Image:
         """The built image called `tag`; raises ByocError when there is none."""
+        ...
+
+    def configuration(self, image: Image) -> dict[str, Any]:
+        """What `docker image inspect` shows as Config, and the image's Architecture.
+
+        With MediaType, the manifest's, where the engine knows what it will push.
+        """
         ...
 
     def push(self, tag: str, repository_uri: str, ecr: Any = None) -> str:

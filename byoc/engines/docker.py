@@ -94,6 +94,14 @@ class DockerEngine:
             raise no_image(tag)
         raise self._command.refusal(f"{self.name} image inspect", done.stderr)
 
+    def configuration(self, image: Image) -> dict[str, Any]:
+        """What `image inspect` shows; which manifest it will have is known only after a push."""
+        found = self._command.run("image", "inspect", image.id)
+        if found.returncode:
+            raise self._command.refusal(f"{self.name} image inspect", found.stderr)
+        (one,) = json.loads(found.stdout)
+        return {**(one["Config"] or {}), "Architecture": one["Architecture"]}
+
     def push(self, tag: str, repository_uri: str, ecr: Any = None) -> str:
         """Push the image into the ECR repository at the URI; returns the image's URI.
 

@@ -39,6 +39,8 @@ class Dockerfile:
     entrypoint: list[str] | None = None
     command: list[str] | None = None
     workdir: str = "/"
+    user: str = ""
+    architecture: str = "amd64"
     copies: dict[str, Path] = field(default_factory=dict)
     not_executed: list[str] = field(default_factory=list)
 
@@ -96,7 +98,11 @@ def _follow(
     if instruction in ("WORKDIR", "COPY", "ADD"):
         value = _expand(value, variables)
     origin = re.search(r"--from=(\S+)", value)
-    if instruction == "WORKDIR":
+    if instruction == "USER":
+        stage.user = _expand(value, variables)
+    elif instruction == "FROM" and (match := re.search(r"--platform=\w+/(\w+)", value)):
+        stage.architecture = match[1]
+    elif instruction == "WORKDIR":
         stage.workdir = posixpath.join(stage.workdir, value)
     elif instruction == "ENTRYPOINT":
         stage.entrypoint, stage.command = _words(value), None

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import posixpath
+import re
 import shutil
 import signal
 import socket
@@ -88,6 +89,12 @@ class ProcessEngine:
         if not file.is_file():
             raise no_image(tag)
         return _load(file.read_text(), tag)
+
+    def configuration(self, image: Image) -> dict[str, Any]:
+        """What the Dockerfile says; the manifest is Docker's own."""
+        found = json.loads((_folder(image.id) / "config.json").read_text())
+        here = {"Architecture": found["architecture"], "MediaType": MANIFEST_TYPE}
+        return {**found["config"], **here}
 
     def push(self, tag: str, repository_uri: str, ecr: Any = None) -> str:
         """Register the snapshot in an ECR repository of the local AWS; returns the image's URI."""
@@ -312,6 +319,19 @@ class ProcessContainer(Container):
                 continue
         return self.wait(10.0)
 
+    def handles(self, number: int) -> bool | None:
+        if not self._private or self._process is None:
+            return None
+        try:
+            program = Path(f"/proc/{_children(self._process.pid)[0]}")
+            if sandbox.TRAP in (program / "cmdline").read_text():
+                return False  # the program has not begun
+            status = (program / "status").read_text()
+        except (IndexError, OSError):
+            return False
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (number - 1) & 1)
+
     def _pump(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
@@ -416,15 +436,26 @@ def _cannot_start(
         return "docker: no command specified", 125
     name = argv[0]
     if "/" not in name:  # what may not be executed is skipped, as `docker run` skips it
-        found = [file for folder in search if (file := host.file(f"{folder}/{name}")) is not None]
-        if any(os.access(file, os.X_OK) for file in found):
-            return None
+        for folder in search:
+            file = host.file(f"{folder}/{name}")
+            if file is not None and os.access(file, os.X_OK):
+                return _without_interpreter(file, f"{folder}/{name}", host)
         return f'exec: "{name}": executable file not found in $PATH', 127
     program = host.file(posixpath.join(workdir, name))
     if program is None:
         return f'exec: "{name}": stat {name}: no such file or directory', 127
     if not os.access(program, os.X_OK):
         return f'exec: "{name}": permission denied', 126
+    return _without_interpreter(program, name, host)
+
+
+def _without_interpreter(program: Path, name: str, host: _HostPaths) -> tuple[str, int] | None:
+    """The same for a script whose first line names a program that is not there."""
+    with program.open("rb") as file:
+        line = file.readline(256)
+    words = line.removeprefix(b"#!").strip(b" \t\n").decode("utf-8", "replace")
+    if line.startswith(b"#!") and words and host.file(re.split("[ \t]", words)[0]) is None:
+        return f"exec {name}: no such file or directory", 127
     return None
 
 
@@ -462,7 +493,7 @@ def _store(dockerfile: Dockerfile, requirements: str, tag: str) -> Image:
         layer_digest = "sha256:" + hashlib.sha256(layer).hexdigest()
         path = dockerfile.environment.get("PATH", BASE_PATH)
         config = {
-            "architecture": "amd64",
+            "architecture": dockerfile.architecture,
             "os": "linux",
             "config": {
                 "Env": [f"{k}={v}" for k, v in {**dockerfile.environment, "PATH": path}.items()],
@@ -470,6 +501,7 @@ def _store(dockerfile: Dockerfile, requirements: str, tag: str) -> Image:
                 "Cmd": dockerfile.command,
                 "WorkingDir": dockerfile.workdir,
                 "Labels": dockerfile.labels,
+                **({"User": dockerfile.user} if dockerfile.user else {}),
             },
             "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
             "byoc": {"base": dockerfile.base, "requirements": requirements},

@@ -18,6 +18,7 @@ from pathlib import Path
 from byoc.engines.network import TOOLS, LoopbackNetwork
 
 ONE_USER = f"{shutil.which('setpriv', path=TOOLS)} --bounding-set -setuid,-setgid --"
+TRAP = "trap 'exit 143' TERM"  # for a stop that comes before the program has started
 OPTIONS = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
 
 
@@ -51,7 +52,7 @@ def command(
     layers = f"lowerdir=/etc,upperdir={etc}/upper,workdir={etc}/work"
     names = {path.split("/")[2] for path in mounts}
     script = [
-        "trap 'exit 143' TERM",  # a stop that comes before the program has started
+        TRAP,
         "exec 2>&1",
         f"image_path=$PATH; PATH={TOOLS}",
         "set -e",

@@ -13,6 +13,8 @@ import yaml
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
 
+from byoc.check import CLAUSES
+from byoc.check.command import check
 from byoc.local import Options, operations
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +113,33 @@ def test_the_page_of_the_local_aws_shows_all_operations_and_options(html):
         assert any(row[0] == option.name and len(row) == 3 for row in shown if row), option.name
 
 
+def test_the_page_of_the_contract_shows_every_clause_under_its_id(html):
+    page = BeautifulSoup((html / "book/contract.html").read_text(), "html.parser")
+    for one in CLAUSES:
+        entry = page.find(id=one.id)
+        entry = entry if entry.name == "dl" else entry.find_next("dl")
+        assert entry.select_one("dt code").get_text() == one.id
+        assert smart(one.sentence) in " ".join(entry.get_text().split()), one.id
+
+
+def test_the_page_of_the_contract_links_its_sources(html):
+    page = BeautifulSoup((html / "book/contract.html").read_text(), "html.parser")
+    links = {a["href"] for a in page.select("article a[href]")}
+    guide = "https://docs.aws.amazon.com/sagemaker/latest/dg"
+    assert f"{guide}/your-algorithms-inference-code.html" in links
+    assert "https://github.com/aws/amazon-sagemaker-examples/issues/815" in links
+
+
+def test_the_page_of_the_contract_shows_every_option(html):
+    page = BeautifulSoup((html / "book/contract.html").read_text(), "html.parser")
+    shown = {
+        row.select_one("code").get_text().split()[0]
+        for row in page.select("td:first-child")
+        if row.select_one("code")
+    }
+    assert {p.opts[-1] for p in check.params if p.param_type_name == "option"} <= shown
+
+
 def smart(sentence):
     """As it is rendered: code without its marks, curly apostrophes."""
     return sentence.replace("`", "").replace("'", "’")
@@ -148,7 +177,13 @@ def test_a_page_fits_and_stays_on_this_machine(chromium, site, address, theme, w
 
 
 @pytest.mark.parametrize(
-    "address", [SETUP, "/book/environment-variables.html", "/book/local-aws.html"]
+    "address",
+    [
+        SETUP,
+        "/book/contract.html",
+        "/book/environment-variables.html",
+        "/book/local-aws.html",
+    ],
 )
 def test_wide_tables_scroll_inside_a_narrow_page(chromium, site, address):
     with opened(chromium, site + address, "light", 390) as page:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from byoc.errors import ByocError
 from byoc.optml import InstanceGroup, OptML
 
 
@@ -109,3 +110,30 @@ def test_the_tree_shows_folders_files_and_sizes(tmp_path):
     assert "│   └── model.txt  1,234 bytes" in lines
     assert lines[-1] == "    └── data/"
     assert str(tmp_path) not in ml.tree()
+
+
+def test_a_processing_job_has_its_own_files_and_none_of_a_training_job(tmp_path):
+    (tmp_path / "rows.csv").write_text("1\n")
+    given = {"InputName": "rows", "S3Input": {"LocalPath": "/opt/ml/processing/input/rows"}}
+    out = {"OutputName": "out", "S3Output": {"LocalPath": "/opt/ml/processing/out"}}
+    job = {"ProcessingInputs": [given], "ProcessingOutputConfig": {"Outputs": [out]}}
+    ml = OptML.create_processing(job, {"rows": tmp_path / "rows.csv"}, hosts=["algo-2", "algo-1"])
+    found = {str(p.relative_to(ml.path)) for p in ml.path.rglob("*") if not any(p.glob("*"))}
+    assert found == {
+        "config/processingjobconfig.json",
+        "config/resourceconfig.json",
+        "output",
+        "processing/input/rows/rows.csv",
+        "processing/out",
+    }
+    assert json.loads((ml.path / "config/processingjobconfig.json").read_text()) == job
+    resources = json.loads((ml.path / "config/resourceconfig.json").read_text())
+    assert resources == {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}
+
+
+@pytest.mark.parametrize("path", ["/opt/ml/input", "/opt/ml/processing/../model", "/tmp"])
+def test_a_local_path_lies_below_processing(path):
+    out = {"OutputName": "out", "S3Output": {"LocalPath": path}}
+    job = {"ProcessingInputs": [], "ProcessingOutputConfig": {"Outputs": [out]}}
+    with pytest.raises(ByocError, match="must begin with /opt/ml/processing/"):
+        OptML.create_processing(job, {})

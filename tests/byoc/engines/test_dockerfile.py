@@ -159,6 +159,13 @@ def test_what_is_not_done_is_said(parse):
     ]
 
 
+def test_user_and_architecture(parse):
+    dockerfile = parse("ENV WHO=app", "USER $WHO")
+    assert (dockerfile.user, dockerfile.architecture) == ("app", "amd64")
+    dockerfile = parse("FROM --platform=linux/arm64 python:3.12-slim-bookworm")
+    assert (dockerfile.user, dockerfile.architecture) == ("", "arm64")
+
+
 def test_no_dockerfile_and_no_from(tmp_path, write):
     with pytest.raises(ByocError, match="There is no Dockerfile in"):
         read(tmp_path)

@@ -83,6 +83,18 @@ def test_an_image_is_found_by_its_tag(image):
         ENGINE.image("absent:1")
 
 
+def test_the_configuration_is_as_docker_shows_it(toy_folder):
+    with (toy_folder / "Dockerfile").open("a") as file:
+        file.write('USER app\nENTRYPOINT ["python"]\nCMD ["train"]\n')
+    engine = engines.engine("process")
+    found = engine.configuration(engine.build(toy_folder, "configuration:1"))
+    assert (found["Entrypoint"], found["Cmd"], found["User"]) == (["python"], ["train"], "app")
+    assert "GREETING=hello" in found["Env"]
+    assert found["WorkingDir"] == "/opt/program"
+    assert found["Architecture"] == "amd64"
+    assert found["MediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
+
+
 @pytest.mark.parametrize("tag", ["penguins", "", ":1", "penguins:", "host:80/penguins"])
 def test_a_tag_has_a_name_and_a_version(toy_folder, tag):
     with pytest.raises(ByocError, match="is not NAME:TAG"):
@@ -247,9 +259,9 @@ def test_a_program_that_cannot_start_has_dockers_words(image, ml, files, argumen
 
 
 def test_an_interpreter_that_is_missing_is_127(image, ml):
-    code, lines = outcome(image(train="#!/opt/no/such/python\n"), ml)
-    assert code in (126, 127)
-    assert lines
+    for line in ("#!/opt/no/such/python", "#!/bin/sh\r"):
+        code, lines = outcome(image(train=f"{line}\n"), ml)
+        assert (code, lines) == (127, ["exec /opt/program/train: no such file or directory"])
 
 
 def test_lines_come_while_the_program_runs(image, ml, gate):
