@@ -107,6 +107,14 @@ class DockerContainer(Container):
     def kill_for_memory(self) -> None:
         """The kernel does it: the limit is the container's own."""
 
+    def handles(self, number: int) -> bool | None:
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text() if self.pid else ""
+        except OSError:
+            return False
+        caught = status.partition("SigCgt:")[2].split()
+        return bool(int(caught[0], 16) >> (number - 1) & 1) if caught else None
+
     def _way_in(self, serving: bool, network: DockerNetwork | None) -> list[str]:
         """Options by which a server can be asked; in Studio all share the network of the app."""
         if in_studio():
