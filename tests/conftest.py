@@ -194,7 +194,9 @@ def docker_toy(
     write(folder, Dockerfile=DOCKERFILE, train=TRAIN, serve=SERVE)
     image = docker_engine.build(folder, f"byoc-toy-{os.getpid()}:1")
     yield image
-    subprocess.run([docker_engine.name, "image", "rm", "--force", image.tag], check=False)
+    subprocess.run(
+        [docker_engine.name, "image", "rm", "--force", "--no-prune", image.tag], check=False
+    )
 
 
 @pytest.fixture

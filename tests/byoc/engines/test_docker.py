@@ -34,7 +34,9 @@ def build(docker_engine, tmp_path, write, request):
         return docker_engine.build(folder, tag, build_args)
 
     yield build_files
-    subprocess.run([docker_engine.name, "image", "rm", "--force", tag], capture_output=True)
+    subprocess.run(
+        [docker_engine.name, "image", "rm", "--force", "--no-prune", tag], capture_output=True
+    )
 
 
 def layout(tmp_path, program=None, name="ml"):

@@ -81,7 +81,7 @@ def test_a_build_has_the_only_network_and_the_final_name(commands, docker_engine
     try:
         image = docker_engine.build(toy_folder, tag)
     finally:
-        subprocess.run(["docker", "image", "rm", "--force", tag], capture_output=True)
+        subprocess.run(["docker", "image", "rm", "--force", "--no-prune", tag], capture_output=True)
     (build,) = commands("build")
     assert build[build.index("--network") + 1] == "sagemaker"
     assert build[build.index("--tag") + 1] == image.tag == tag

@@ -53,7 +53,7 @@ def work(home):
     return home / "local-aws"
 
 
-def test_train_deploy_invoke_delete(cloud, image, work, containers):
+def test_train_deploy_invoke_delete(cloud, image, work, containers, until):
     job = cloud.train(image, "(ml / 'model/model.txt').write_text(os.uname().nodename)")
     assert job["TrainingJobStatus"] == "Completed", job
     cloud.create_endpoint(image, ModelDataUrl=job["ModelArtifacts"]["S3ModelArtifacts"])
@@ -66,7 +66,7 @@ def test_train_deploy_invoke_delete(cloud, image, work, containers):
     orders = {"program": "(ml / 'model/x').write_text('')"}
     with pytest.raises(cloud.client("sagemaker-runtime").exceptions.ModelError):
         cloud.invoke(json.dumps(orders), ContentType="application/orders")
-    assert "Read-only file system" in "\n".join(cloud.log("/aws/sagemaker/Endpoints/toy"))
+    until(lambda: "Read-only file system" in f"{cloud.log('/aws/sagemaker/Endpoints/toy')}")
     cloud.delete_endpoint()
     assert containers(work) == []
 
