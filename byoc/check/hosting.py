@@ -209,7 +209,7 @@ def told_port(subject: Subject) -> str:
                 raise Broken(sent, f"it listens on port {SERVING_PORT}")
             time.sleep(0.1)
         code = server.container.poll()
-    if found or code is not None:
+    if found or (code is not None and port != server.port):
         raise Broken(sent, f"it listens on {found}" if found else f"it ended with code {code}")
     if port == server.port:
         raise Unknown("it listens nowhere")
