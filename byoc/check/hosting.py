@@ -193,12 +193,14 @@ def told_port(subject: Subject) -> str:
         try:
             return f"port {subject.server.port}"
         except (Broken, Unknown):
-            pass
+            patience = subject.settings.startup_time
+    else:
+        patience = 2 * subject.server.started + 5
     told = {"SAGEMAKER_BIND_TO_PORT": str(OTHER_PORT)}
     with subject.serve(environment=told, wait=False) as server:
         port = server.port if subject.engine.name == "process" else OTHER_PORT
         sent = f"`serve` with SAGEMAKER_BIND_TO_PORT={port}"
-        deadline, found = time.monotonic() + subject.settings.startup_time, ""
+        deadline, found = time.monotonic() + patience, ""
         while server.container.poll() is None and time.monotonic() < deadline:
             found = server.listening
             if f":{port}" in found:
@@ -206,9 +208,12 @@ def told_port(subject: Subject) -> str:
             if port != server.port and server.container.ping() == 200:
                 raise Broken(sent, f"it listens on port {SERVING_PORT}")
             time.sleep(0.1)
-    if found:
-        raise Broken(sent, f"it listens on {found}")
-    raise Unknown("it listens nowhere, or it can't be seen from here where it does")
+        code = server.container.poll()
+    if found or (code is not None and port != server.port):
+        raise Broken(sent, f"it listens on {found}" if found else f"it ended with code {code}")
+    if port == server.port:
+        raise Unknown("it listens nowhere")
+    return f"no longer {SERVING_PORT}"  # an engine keeps the other port to itself
 
 
 @clause(
