@@ -195,7 +195,7 @@ def _temporary() -> Path:
 
 def _copy(source: Path, folder: Path) -> None:
     if source.is_dir():
-        shutil.copytree(source, folder, dirs_exist_ok=True)
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore_dangling_symlinks=True)
     else:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, folder)

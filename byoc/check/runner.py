@@ -19,6 +19,8 @@ from byoc.check import (
     robustness,
     stop,
     training,
+    training_data,
+    training_end,
 )
 from byoc.check.clause import CLAUSES, Broken, Clause, Kind, Level, Unknown
 from byoc.check.http import NoAnswer
@@ -27,7 +29,8 @@ from byoc.engines import Engine, Image
 from byoc.errors import ByocError
 
 SERVING = (hosting, hosting_model, ping, invocations, robustness, load, stop)
-MODULES = (image, training, *SERVING, batch, multi_model, processing)  # imported: they fill CLAUSES
+TRAINING = (training, training_data, training_end)
+MODULES = (image, *TRAINING, *SERVING, batch, multi_model, processing)  # imported: fill CLAUSES
 
 
 class Status(StrEnum):

@@ -1,38 +1,39 @@
-"""`train`: how it starts, what it reads, what it leaves, how it ends.
+"""`train`: how it starts, and what it reads of hyperparameters and configuration.
 
 Source: Developer Guide, your-algorithms-training-algo-dockerfile, -running-container and -output.
 """
 
 import contextlib
 import json
-import random
 import re
-import signal
-import stat
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from byoc.check.clause import Broken, Kind, Level, Unknown, clause
+from byoc.check.runs import (
+    ADDED,
+    DOCKERFILE,
+    EXIT_CODE,
+    NEW_KEYS,
+    OTHER_HOST,
+    OUTPUT,
+    PLAIN,
+    RUNNING,
+    add_keys,
+    expect_model,
+    expect_success,
+    rename_host,
+    same_file,
+    sizes,
+    spoiled,
+    survives_all,
+)
 from byoc.check.subject import JOB, Run, Subject
-from byoc.optml import FAILURE_LENGTH, InstanceGroup, OptML
+from byoc.optml import InstanceGroup
 
 START = "Training: the start"
 HYPERPARAMETERS = "Training: hyperparameters"
 CONFIGURATION = "Training: configuration files"
-DATA = "Training: channels"
-MODEL = "Training: the model"
-FAILURE = "Training: the failure file"
-STOP = "Training: SIGTERM"
-LOG = "Training: the log"
 
-DOCKERFILE = "Developer Guide, your-algorithms-training-algo-dockerfile"
-RUNNING = "Developer Guide, your-algorithms-training-algo-running-container"
-OUTPUT = "Developer Guide, your-algorithms-training-algo-output"
-EXIT_CODE = "Developer Guide, your-algorithms-training-signal-success-failure"
-
-PLAIN = "docker run IMAGE train"
 CANNOT_START = (125, 126, 127)
 NOT_FOUND = re.compile(
     r"executable file not found|exec: \S+ stat |: (train|serve): not found", re.I
@@ -44,8 +45,6 @@ NO_INTERPRETER = re.compile(
     r"|exec \S+: no such file|exec user process caused.*no such file",
     re.I,
 )
-SHORT = 2.0  # seconds; a run that is over sooner says nothing about signals or buffers
-COMPARED = 2**30  # bytes of a model or a channel that are read to compare them
 
 
 def _check_start(subject: Subject, words: re.Pattern[str]) -> None:
@@ -65,7 +64,7 @@ def _check_start(subject: Subject, words: re.Pattern[str]) -> None:
     Level.MUST,
     on_aws='The job fails within a minute: `exec: "train": executable file not found in $PATH`.',
     fix="Put an executable `train` into a folder on PATH (ENV PATH=/opt/program:$PATH), or take "
-    "the word in your ENTRYPOINT.",
+    "the word in your ENTRYPOINT. An image that only serves is checked with --as serving.",
     source=f"{DOCKERFILE}; aws/amazon-sagemaker-examples#744, #3650",
 )
 def found(subject: Subject) -> None:
@@ -137,7 +136,7 @@ def ends(subject: Subject) -> None:
     """`train` ends by itself when its work is done."""
     run = subject.train()
     if run.code is None:
-        left = ", ".join(_sizes(run.ml.model)) or "no model"
+        left = ", ".join(sizes(run.ml.model)) or "no model"
         raise Broken(f"{PLAIN}, then waited for its end", f"{run.told}; by then there is {left}")
 
 
@@ -205,59 +204,6 @@ def succeeds(subject: Subject) -> str:
     if subject.settings.channels and (run := subject.train()).code != 0:
         raise Broken(f"{PLAIN}, with the training data", run.told)
     return f"after {subject.trained.seconds:.1f} s"
-
-
-# --- oddities that are no fault
-
-# sagemaker_program is left out: a container on AWS's training toolkit does what it says.
-ADDED = {
-    "_tuning_objective_metric": "validation:accuracy",
-    "sagemaker_region": "us-east-1",
-    "sagemaker_job_name": JOB["TRAINING_JOB_NAME"],
-    "sagemaker_container_log_level": "20",
-}
-NEW_KEYS = {"new_key": {"of": ["next", "year"]}, "newer": None}
-OTHER_HOST = "algo-1-x7k2q"
-INPUT = "/opt/ml/input"
-
-
-def _survives_all(subject: Subject) -> bool:
-    """Whether `train` succeeds with all of these at once: then it does with each alone, and the
-    clauses need no run of their own."""
-    return subject.once("all oddities", lambda: _with_all(subject))
-
-
-def _with_all(subject: Subject) -> bool:
-    ml = subject.opt_ml(hyperparameters={**subject.settings.hyperparameters, **ADDED})
-    _add_keys(ml)
-    _rename_host(ml)
-    isolated = subject.engine.has_networks()
-    run = subject.train_on(ml, isolated=isolated, read_only=[INPUT])
-    return run.code == 0 and any(_sizes(run.ml.model).values())
-
-
-def _edited(ml: OptML, name: str, change: Callable[[dict[str, Any]], object]) -> None:
-    file = ml.path / "input/config" / name
-    content = json.loads(file.read_text())
-    change(content)
-    file.write_text(json.dumps(content))
-
-
-def _add_keys(ml: OptML) -> None:
-    _edited(ml, "resourceconfig.json", lambda content: content.update(NEW_KEYS))
-    _edited(
-        ml,
-        "inputdataconfig.json",
-        lambda content: [channel.update(NEW_KEYS) for channel in content.values()],
-    )
-
-
-def _rename_host(ml: OptML) -> None:
-    def rename(content: dict[str, Any]) -> None:
-        groups = [{**group, "hosts": [OTHER_HOST]} for group in content["instance_groups"]]
-        content.update(current_host=OTHER_HOST, hosts=[OTHER_HOST], instance_groups=groups)
-
-    _edited(ml, "resourceconfig.json", rename)
 
 
 # --- hyperparameters
@@ -330,7 +276,7 @@ def spelled(subject: Subject) -> None:
 def unknown_hyperparameters(subject: Subject) -> None:
     """Keys that the platform and the SDKs add (_tuning_objective_metric, sagemaker_region, …) are
     ignored."""
-    if _survives_all(subject):
+    if survives_all(subject):
         return
     _respelled(subject, {**subject.settings.hyperparameters, **ADDED})
 
@@ -349,7 +295,7 @@ def no_hyperparameters(subject: Subject) -> str:
     """With an empty hyperparameters.json (`{}`), `train` works with defaults or says in the
     failure file what it misses."""
     run = subject.train(hyperparameters={})
-    if run.code is None or (run.code != 0 and not _failure(run).strip()):
+    if run.code is None or (run.code != 0 and not (run.ml.failure() or "").strip()):
         raise Broken("hyperparameters.json: {}", f"{run.told}; no failure file")
     return "it has defaults" if run.code == 0 else "it says what it misses"
 
@@ -366,27 +312,14 @@ def no_hyperparameters(subject: Subject) -> str:
 )
 def wrong_hyperparameter(subject: Subject) -> None:
     """A text where a hyperparameter is a number makes `train` fail, not guess."""
-    if (spoiled := _spoiled(subject)) is None:
+    if (wrong := spoiled(subject)) is None:
         raise Unknown("give --hyperparameters with a number, so that a wrong one can be tried")
-    run = subject.train(hyperparameters=spoiled)
+    run = subject.train(hyperparameters=wrong)
     if not run.code:
-        raise Broken(f"hyperparameters.json: {json.dumps(spoiled)}", run.told)
-
-
-def _spoiled(subject: Subject) -> dict[str, str] | None:
-    """The hyperparameters with a text for the first number; None where there is no number."""
-    for name, value in subject.settings.hyperparameters.items():
-        if re.fullmatch(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", value):
-            return {**subject.settings.hyperparameters, name: "not-a-number"}
-    return None
+        raise Broken(f"hyperparameters.json: {json.dumps(wrong)}", run.told)
 
 
 # --- configuration files
-
-
-def _expect_success(run: Run, sent: str) -> None:
-    if run.code != 0:
-        raise Broken(sent, run.told)
 
 
 @clause(
@@ -403,11 +336,11 @@ def _expect_success(run: Run, sent: str) -> None:
 def new_keys(subject: Subject) -> None:
     """Keys that are not documented, in resourceconfig.json and inputdataconfig.json, are
     ignored."""
-    if _survives_all(subject):
+    if survives_all(subject):
         return
     ml = subject.opt_ml()
-    _add_keys(ml)
-    _expect_success(subject.train_on(ml), f"configuration files with {json.dumps(NEW_KEYS)}")
+    add_keys(ml)
+    expect_success(subject.train_on(ml), f"configuration files with {json.dumps(NEW_KEYS)}")
 
 
 @clause(
@@ -430,7 +363,7 @@ def minimum(subject: Subject) -> None:
     channels = {name: {"TrainingInputMode": "File"} for name in subject.settings.channels}
     (config / "resourceconfig.json").write_text(json.dumps(resources))
     (config / "inputdataconfig.json").write_text(json.dumps(channels))
-    _expect_success(subject.train_on(ml), f"resourceconfig.json: {json.dumps(resources)}")
+    expect_success(subject.train_on(ml), f"resourceconfig.json: {json.dumps(resources)}")
 
 
 @clause(
@@ -445,13 +378,13 @@ def minimum(subject: Subject) -> None:
 )
 def host_name(subject: Subject) -> None:
     """A host that is not called algo-1 trains and leaves a model all the same."""
-    if _survives_all(subject):
+    if survives_all(subject):
         return
     ml = subject.opt_ml()
-    _rename_host(ml)
+    rename_host(ml)
     run, sent = subject.train_on(ml), f"resourceconfig.json: current_host {OTHER_HOST}"
-    _expect_success(run, sent)
-    _expect_model(run, sent)
+    expect_success(run, sent)
+    expect_model(run, sent)
 
 
 @clause(
@@ -467,7 +400,7 @@ def host_name(subject: Subject) -> None:
 def two_hosts(subject: Subject) -> None:
     """Of two hosts, algo-1 and algo-2, both end with exit code 0."""
     for host, run in subject.once("two hosts", lambda: _two_hosts(subject)).items():
-        _expect_success(run, f"{PLAIN} on two hosts; this is {host}")
+        expect_success(run, f"{PLAIN} on two hosts; this is {host}")
 
 
 @clause(
@@ -484,8 +417,8 @@ def two_hosts(subject: Subject) -> None:
 def one_writer(subject: Subject) -> None:
     """Of two hosts, no two write different content to the same file of the model."""
     one, two = subject.once("two hosts", lambda: _two_hosts(subject)).values()
-    for name in sorted(_sizes(one.ml.model).keys() & _sizes(two.ml.model).keys()):
-        if not _same_file(one.ml.model / name, two.ml.model / name):
+    for name in sorted(sizes(one.ml.model).keys() & sizes(two.ml.model).keys()):
+        if not same_file(one.ml.model / name, two.ml.model / name):
             raise Broken(f"{PLAIN} on two hosts", f"both wrote {name}, not the same bytes")
 
 
@@ -511,546 +444,3 @@ def _two_hosts(subject: Subject) -> dict[str, Run]:
         for host, (container, ml) in containers.items():
             runs[host] = subject.follow(container, ml, began)
     return runs
-
-
-# --- channels
-
-
-def _without_data(subject: Subject, run: Run, sent: str) -> str:
-    """Without data the end is a failure, or a success that leaves a model."""
-    if run.code is None:
-        raise Broken(sent, run.told)
-    if run.code == 0:
-        _expect_model(run, sent)
-    return "it needs no data" if run.code == 0 else "it fails"
-
-
-@clause(
-    "train-channel-missing",
-    Kind.TRAINING,
-    DATA,
-    Level.SHOULD,
-    on_aws="The job waits for data that will not come, or is Completed without a model.",
-    fix="Look whether /opt/ml/input/data/CHANNEL is there; if not, name the channel in the failure "
-    "file and exit with 1.",
-    source="aws/amazon-sagemaker-examples#995, #1237",
-    needs=["train-starts"],
-)
-def missing_channel(subject: Subject) -> str:
-    """Without any channel, `train` ends: with a failure, or with a model if it needs no data."""
-    return _without_data(subject, subject.train(channels={}), f"{PLAIN} without channels")
-
-
-@clause(
-    "train-channel-empty",
-    Kind.TRAINING,
-    DATA,
-    Level.SHOULD,
-    on_aws="With ShardedByS3Key and more hosts than objects a host's channel is empty: the job "
-    "hangs, or is Completed without a model.",
-    fix="Count what was read; for nothing, say so in the failure file and exit with 1.",
-    source="API S3DataSource, S3DataDistributionType",
-    needs=["train-starts"],
-)
-def empty_channel(subject: Subject) -> str:
-    """With empty channels, `train` ends: with a failure, or with a model if it needs no data."""
-    run = _empty_run(subject)
-    if run is None:
-        raise Unknown("give --training-data, so that the channels are known")
-    return _without_data(subject, run, f"{PLAIN} with empty channels")
-
-
-def _empty_run(subject: Subject) -> Run | None:
-    if not (channels := subject.settings.channels):
-        return None
-    empty = subject.once("an empty folder", lambda: subject.opt_ml(channels={}).model)
-    return subject.train(channels=dict.fromkeys(channels, empty))
-
-
-@clause(
-    "train-data-garbage",
-    Kind.TRAINING,
-    DATA,
-    Level.SHOULD,
-    on_aws="The job is Completed, and its model is worthless.",
-    fix="Check what was read; refuse it with a sentence in the failure file and exit code 1.",
-    source=EXIT_CODE,
-    needs=["train-succeeds"],
-)
-def garbage(subject: Subject) -> None:
-    """Files of random bytes in place of the data make `train` fail, not succeed or hang."""
-    run = _garbage_run(subject)
-    if run is None:
-        raise Unknown("give --training-data, so that garbage can stand for it")
-    if not run.code:
-        raise Broken(f"{PLAIN}, each file of the channels random bytes", run.told)
-
-
-def _garbage_run(subject: Subject) -> Run | None:
-    if not subject.settings.channels:
-        return None
-    return subject.train(channels=subject.once("garbage", lambda: _garbage(subject)))
-
-
-def _garbage(subject: Subject) -> dict[str, Path]:
-    """The channels with random bytes, 64 KiB at most, for the content of each file."""
-    randomness, folders = random.Random(0), {}
-    for name, source in subject.settings.channels.items():
-        folders[name] = subject.opt_ml(channels={}).channel(name)
-        files = [source] if source.is_file() else [p for p in source.rglob("*") if p.is_file()]
-        for file in sorted(files)[:1000]:
-            relative = file.relative_to(source) if source.is_dir() else Path(file.name)
-            target = folders[name] / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(randomness.randbytes(min(file.stat().st_size, 2**16) or 1))
-    return folders
-
-
-@clause(
-    "train-input-untouched",
-    Kind.TRAINING,
-    DATA,
-    Level.SHOULD,
-    on_aws="FastFile channels are read-only: the job fails with `Read-only file system`.",
-    fix="Write to /tmp what is only needed during the run.",
-    source=RUNNING,
-    needs=["train-succeeds"],
-)
-def input_untouched(subject: Subject) -> None:
-    """`train` writes nothing to its channels, and changes and deletes nothing there."""
-    run = subject.trained
-    for name, source in subject.settings.channels.items():
-        place = run.ml.channel(name)
-        before = _sizes(source) if source.is_dir() else {source.name: source.stat().st_size}
-        after = _sizes(place)
-        changed = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
-        if changed:
-            files = ", ".join(changed[:5])
-            raise Broken(f"{PLAIN}; the channel {name} before and after", f"not the same: {files}")
-
-
-@clause(
-    "train-input-read-only",
-    Kind.TRAINING,
-    DATA,
-    Level.SHOULD,
-    on_aws="With FastFile, whose channels are mounted read-only, the job fails.",
-    fix="Open data for reading only; caches, lock and index files go to /tmp.",
-    source=RUNNING,
-    needs=["train-succeeds"],
-)
-def read_only_input(subject: Subject) -> None:
-    """With /opt/ml/input read-only, `train` succeeds as it does otherwise."""
-    if subject.engine.name == "process" and not subject.engine.has_networks():
-        raise Unknown("the process engine can make folders read-only on Linux alone")
-    if not _survives_all(subject):
-        run = subject.train_on(subject.opt_ml(), read_only=[INPUT])
-        _expect_success(run, f"{PLAIN} with {INPUT} read-only")
-
-
-# --- the model
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    """Relative name -> bytes of the regular files in a folder; links are not followed."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        status = path.lstat()
-        if stat.S_ISREG(status.st_mode):
-            found[f"{path.relative_to(folder)}"] = status.st_size
-    return found
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    with one.open("rb") as first, other.open("rb") as second:
-        while (block := first.read(2**20)) == second.read(2**20):
-            if not block:
-                return True
-    return False
-
-
-def _expect_model(run: Run, sent: str) -> None:
-    if not any(_sizes(run.ml.model).values()):
-        elsewhere = _strays(run.ml)
-        where = f"; there is {', '.join(elsewhere[:5])}" if elsewhere else ""
-        raise Broken(sent, f"no file with content in /opt/ml/model{where}; {run.told}")
-
-
-@clause(
-    "train-model",
-    Kind.TRAINING,
-    MODEL,
-    Level.MUST,
-    on_aws="The job is Completed with an empty model.tar.gz; the endpoint that is made of it "
-    "fails.",
-    fix="Write the model to /opt/ml/model, and fail when there is none.",
-    source=f"{OUTPUT}; aws/amazon-sagemaker-examples#1237",
-    needs=["train-succeeds"],
-)
-def model(subject: Subject) -> str:
-    """After a success there is a model in /opt/ml/model."""
-    _expect_model(subject.trained, PLAIN)
-    sizes = _sizes(subject.trained.ml.model)
-    return f"{len(sizes)} files, {sum(sizes.values()):,} bytes"
-
-
-@clause(
-    "train-model-files",
-    Kind.TRAINING,
-    MODEL,
-    Level.MUST,
-    on_aws='The endpoint fails: "Failed to extract model data archive".',
-    fix="Copy the files that links lead to.",
-    source="AWS re:Post, SageMaker model data archive; "
-    "mantiumai/aws-sagemaker-gptj-deepspeed-blog#5",
-    needs=["train-model"],
-)
-def model_files(subject: Subject) -> None:
-    """/opt/ml/model holds files and folders only: no links, sockets or pipes."""
-    folder = subject.trained.ml.model
-    for path in sorted(folder.rglob("*")):
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            kind = f"a link to {path.readlink()}" if path.is_symlink() else "a socket or pipe"
-            raise Broken(PLAIN, f"/opt/ml/model/{path.relative_to(folder)} is {kind}")
-
-
-@clause(
-    "train-model-no-data",
-    Kind.TRAINING,
-    MODEL,
-    Level.MAY,
-    on_aws="The training data is in model.tar.gz: each start takes longer, and who may read the "
-    "model may read the data.",
-    fix="Save what predictions need, and nothing else.",
-    source=OUTPUT,
-    needs=["train-model"],
-)
-def model_no_data(subject: Subject) -> None:
-    """The model does not hold a whole channel as it was given."""
-    run = subject.trained
-    saved = [run.ml.model / name for name, size in _sizes(run.ml.model).items() if size]
-    for channel in subject.settings.channels:
-        data = {n: s for n, s in _sizes(run.ml.channel(channel)).items() if s}
-        if not data or sum(data.values()) > COMPARED:
-            continue
-        files = [run.ml.channel(channel) / name for name in data]
-        if all(any(_copy_of(file, one) for one in saved) for file in files):
-            raise Broken(PLAIN, f"all {len(files)} files of the channel {channel} are in the model")
-
-
-def _copy_of(file: Path, other: Path) -> bool:
-    return file.stat().st_size == other.stat().st_size and _same_file(file, other)
-
-
-# Where the platform or AWS's libraries look after the run; all else is lost. Source: the table of
-# Developer Guide, model-train-storage-env-var-summary, and aws/sagemaker-training-toolkit.
-KEPT = (
-    "input/",
-    "model/",
-    "checkpoints/",
-    "code/",
-    "sagemaker/",
-    "output/data/",
-    "output/failure",
-    "output/metrics/",
-    "output/tensors/",
-    "output/profiler/",
-    "output/intermediate/",
-    "success",
-)
-
-
-def _strays(ml: OptML) -> list[str]:
-    names = [name for name in _sizes(ml.path) if not name.startswith(KEPT)]
-    return [f"/opt/ml/{name}" for name in names]
-
-
-@clause(
-    "train-output-kept",
-    Kind.TRAINING,
-    MODEL,
-    Level.SHOULD,
-    on_aws="The files are gone when the job ends.",
-    fix="Write the model to /opt/ml/model, everything else worth keeping to /opt/ml/output/data.",
-    source=f"{OUTPUT}; Developer Guide, model-train-storage-env-var-summary",
-    needs=["train-succeeds"],
-)
-def output_kept(subject: Subject) -> None:
-    """What `train` writes below /opt/ml lies where the platform keeps it: model, output/data,
-    checkpoints."""
-    if strays := _strays(subject.trained.ml):
-        raise Broken(PLAIN, f"it also wrote {', '.join(strays[:5])}")
-
-
-@clause(
-    "train-isolated",
-    Kind.TRAINING,
-    MODEL,
-    Level.SHOULD,
-    on_aws="With EnableNetworkIsolation, or in a VPC without a way out, the job fails or waits.",
-    fix="Install and download at build time; take data from channels.",
-    source="API CreateTrainingJob, EnableNetworkIsolation",
-    needs=["train-succeeds"],
-)
-def isolated(subject: Subject) -> None:
-    """Without a network, `train` succeeds as it does with one."""
-    if not subject.engine.has_networks():
-        raise Unknown("this machine can't take a container's network away")
-    if not _survives_all(subject):
-        _expect_success(subject.train(isolated=True), f"{PLAIN}, without a network")
-
-
-@clause(
-    "train-reproducible",
-    Kind.TRAINING,
-    MODEL,
-    Level.MAY,
-    on_aws="Nobody can show which data and settings a model came from.",
-    fix="Take the seed from a hyperparameter with a default; save no times and no names of hosts.",
-    source="Developer Guide, lineage-tracking-entities",
-    needs=["train-model"],
-)
-def reproducible(subject: Subject) -> None:
-    """The same data and settings give the same model, byte for byte."""
-    first = subject.trained.ml.model
-    if sum(_sizes(first).values()) > COMPARED:
-        raise Unknown("the model is over 1 GiB: it is not compared")
-    run = subject.train_on(subject.opt_ml())
-    _expect_success(run, f"{PLAIN}, a second time")
-    names = _sizes(first).keys() | _sizes(run.ml.model).keys()
-    for name in sorted(names):
-        one, other = first / name, run.ml.model / name
-        if not (one.is_file() and other.is_file() and _same_file(one, other)):
-            raise Broken(f"{PLAIN}, twice", f"/opt/ml/model/{name} is not the same")
-
-
-# --- failures
-
-
-def _failure(run: Run) -> str:
-    """The failure file as the platform reads it; "" where there is none."""
-    return run.ml.failure() or ""
-
-
-def _failures(subject: Subject) -> dict[str, Run]:
-    """The runs that failed, by what was wrong with them. Raises Unknown when none did."""
-    spoiled = _spoiled(subject)
-    tried = {
-        "no channels": lambda: subject.train(channels={}),
-        "empty channels": lambda: _empty_run(subject),
-        "data of random bytes": lambda: _garbage_run(subject),
-        "a text for a number": lambda: spoiled and subject.train(hyperparameters=spoiled),
-    }
-    runs = {name: run for name, make in tried.items() if (run := make())}
-    failed = {name: run for name, run in runs.items() if run.code}
-    if not failed:
-        raise Unknown(f"no run failed, neither with {' nor with '.join(runs)}")
-    return failed
-
-
-@clause(
-    "train-failure-file",
-    Kind.TRAINING,
-    FAILURE,
-    Level.SHOULD,
-    on_aws="FailureReason is `AlgorithmError: , exit code: 1`, and says nothing.",
-    fix="Catch every exception in `train`, write its message to /opt/ml/output/failure, exit with "
-    "1.",
-    source=f"{OUTPUT}; aws/amazon-sagemaker-examples#1234, #842",
-    needs=["train-starts"],
-)
-def failure_file(subject: Subject) -> None:
-    """After a failure there is a file /opt/ml/output/failure."""
-    for fault, run in _failures(subject).items():
-        if run.ml.failure() is None:
-            raise Broken(f"{PLAIN} with {fault}", f"no /opt/ml/output/failure; {run.told}")
-
-
-def _failure_bytes(subject: Subject) -> dict[str, bytes]:
-    """What each failed run wrote, as far as it is read here (a mebibyte)."""
-    written = {}
-    for fault, run in _failures(subject).items():
-        if run.ml.failure() is not None:
-            with (run.ml.output / "failure").open("rb") as file:
-                written[fault] = file.read(2**20)
-    return written
-
-
-@clause(
-    "train-failure-text",
-    Kind.TRAINING,
-    FAILURE,
-    Level.SHOULD,
-    on_aws="FailureReason shows replacement characters, or nothing.",
-    fix='Open the file with encoding="utf-8"; never write pickled or compressed bytes.',
-    source=f"API FailureReason; {OUTPUT}",
-    needs=["train-failure-file"],
-)
-def failure_text(subject: Subject) -> None:
-    """The failure file is text in UTF-8."""
-    for fault, content in _failure_bytes(subject).items():
-        try:
-            content.decode()
-        except UnicodeDecodeError as error:
-            raise Broken(f"{PLAIN} with {fault}", f"{error}; it begins {content[:60]!r}") from None
-
-
-@clause(
-    "train-failure-says",
-    Kind.TRAINING,
-    FAILURE,
-    Level.SHOULD,
-    on_aws="FailureReason holds the first 1,024 characters: a header, and the reason is cut off.",
-    fix="Begin with the sentence that says what is wrong and what to do; a traceback belongs into "
-    "the log.",
-    source=f"{OUTPUT}; API FailureReason",
-    needs=["train-failure-file"],
-)
-def failure_says(subject: Subject) -> None:
-    """The failure file begins with what is wrong: it is not empty, a bare number or a traceback."""
-    for fault, content in _failure_bytes(subject).items():
-        text = content.decode("utf-8", "replace").strip()
-        if text.startswith("Traceback (most recent") or sum(map(str.isalpha, text)) < 8:
-            raise Broken(f"{PLAIN} with {fault}", f"/opt/ml/output/failure: {text[:200]!r}")
-
-
-@clause(
-    "train-failure-length",
-    Kind.TRAINING,
-    FAILURE,
-    Level.MAY,
-    on_aws="FailureReason ends in the middle of a word after 1,024 characters.",
-    fix="Cut the text at 1,024 characters; the rest belongs into the log.",
-    source=f"API FailureReason; {OUTPUT}",
-    needs=["train-failure-file"],
-)
-def failure_length(subject: Subject) -> None:
-    """The failure file holds at most 1,024 characters."""
-    for fault, content in _failure_bytes(subject).items():
-        length = len(content.decode("utf-8", "replace"))
-        if length > FAILURE_LENGTH:
-            raise Broken(f"{PLAIN} with {fault}", f"{length:,} characters")
-
-
-# --- SIGTERM
-
-
-@clause(
-    "train-stops",
-    Kind.TRAINING,
-    STOP,
-    Level.SHOULD,
-    on_aws="A job that is stopped, or whose time is over, runs on for 120 s that are paid for, and "
-    "is then killed: what was not yet saved is lost.",
-    fix="Handle SIGTERM (as PID 1 a program without a handler does not get it): save, and exit. "
-    "Start with exec, so that no shell is PID 1.",
-    source=f"{DOCKERFILE}; API StopTrainingJob",
-    needs=["train-succeeds"],
-)
-def stops(subject: Subject) -> str:
-    """As PID 1, `train` ends within 120 seconds of SIGTERM."""
-    usual, most = subject.trained.seconds, subject.settings.stop_time
-    began = time.monotonic()
-    with subject.start(["train"], subject.opt_ml(), environment=JOB) as container:
-        handles: bool | None = False
-        while container.poll() is None and not handles:
-            time.sleep(0.02)
-            handles = container.handles(signal.SIGTERM)
-            if handles is None and time.monotonic() - began > 0.4 * usual:
-                break
-        lasted = time.monotonic() - began
-        if container.poll() is not None:
-            _judge_unhandled(lasted, handles)
-        sent = time.monotonic()
-        code = container.stop(most)
-        took = time.monotonic() - sent
-    if took >= most:
-        raise Broken(f"SIGTERM after {lasted:.1f} s", f"it still ran {took:.0f} s later: SIGKILL")
-    if handles is None and code == 0 and lasted + took > 0.7 * usual:
-        raise Unknown(
-            "the run was over before it could be seen to be stopped: give data or "
-            "--hyperparameters that make it longer"
-        )
-    return f"{took:.1f} s after SIGTERM, exit code {code}"
-
-
-def _judge_unhandled(seconds: float, handles: bool | None) -> None:
-    """For a run that was over before SIGTERM was sent."""
-    if handles is False and seconds >= SHORT:
-        raise Broken(
-            f"{PLAIN}, waiting for it to be ready for SIGTERM",
-            f"in {seconds:.1f} s, until its end, it had no handler for it: as PID 1 it gets none",
-        )
-    raise Unknown(
-        f"the run is over after {seconds:.1f} s: give data or --hyperparameters that make it longer"
-    )
-
-
-# --- the log
-
-
-@clause(
-    "train-logs",
-    Kind.TRAINING,
-    LOG,
-    Level.MAY,
-    on_aws="The log group /aws/sagemaker/TrainingJobs has no stream for the job.",
-    fix="Print what is read, what is done and what came of it.",
-    source=RUNNING,
-    needs=["train-succeeds"],
-)
-def logs(subject: Subject) -> str:
-    """`train` says on standard output or standard error what it does."""
-    lines = [line for line in subject.trained.log if line.strip()]
-    if not lines:
-        raise Broken(PLAIN, "not a line on standard output or standard error")
-    return f"{len(lines)} lines"
-
-
-@clause(
-    "train-unbuffered",
-    Kind.TRAINING,
-    LOG,
-    Level.SHOULD,
-    on_aws="The log stays empty until the job ends; what was printed before a SIGKILL is lost.",
-    fix="ENV PYTHONUNBUFFERED=1, or flush after each line.",
-    source="Developer Guide, adapt-inference-container",
-    needs=["train-logs"],
-)
-def unbuffered(subject: Subject) -> str:
-    """A line that `train` prints is in the log at once, not when the program ends."""
-    run = subject.trained
-    before_end = run.seconds - run.times[0]
-    if before_end > 0.5:
-        return f"the first line came {before_end:.1f} s before the end"
-    if run.seconds < SHORT or len(run.log) < 3:
-        raise Unknown(
-            "the run is too short, or has too few lines, to tell: give data or --hyperparameters "
-            "that make it longer"
-        )
-    raise Broken(
-        PLAIN,
-        f"all {len(run.log)} lines came at the end, {run.times[0]:.1f} s after the start; the "
-        f"first: {run.log[0][:80]!r}",
-    )
-
-
-@clause(
-    "train-log-lines",
-    Kind.TRAINING,
-    LOG,
-    Level.SHOULD,
-    on_aws="CloudWatch shows one endless event, and MetricDefinitions find no value: a tuner ends "
-    "without an objective metric.",
-    fix="Print a metric on a line of its own; switch progress bars off when the output is no "
-    "terminal.",
-    source="Developer Guide, automatic-model-tuning-define-metrics-variables",
-    needs=["train-logs"],
-)
-def log_lines(subject: Subject) -> None:
-    """The log has lines, and no progress bar that a carriage return draws over."""
-    for line in subject.trained.log:
-        if "\r" in line.strip():
-            count = line.count("\r")
-            raise Broken(PLAIN, f"{count} carriage returns in one line: {line[:80]!r}")

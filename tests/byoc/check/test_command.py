@@ -126,7 +126,7 @@ def test_an_image_and_its_uri_in_ecr(byoc, cloud):
     ("words", "says"),
     [
         ([], "Name an image or a folder to check"),
-        (["absent:1"], "There is no image absent:1"),
+        (["never-built:1"], "There is no image never-built:1"),
         ([GOOD.parent], "has neither a Dockerfile nor a program `train` or `serve`"),
         ([GOOD, "--only", "absent-*"], "No clause is called 'absent-*'"),
         ([GOOD, "--skip", "absent"], "No clause is called 'absent'"),

@@ -186,8 +186,8 @@ def test_a_docker_manifest_in_ecr(pushed):
 
 def test_an_image_that_ecr_does_not_have(cloud):
     engine = engines.engine("process")
-    built = engine.build(GOOD, "absent:1")
-    uri = f"{cloud.account}.dkr.ecr.us-east-1.amazonaws.com/absent:1"
+    built = engine.build(GOOD, "unpushed:1")
+    uri = f"{cloud.account}.dkr.ecr.us-east-1.amazonaws.com/unpushed:1"
     image = engines.Image(uri, built.id, built.size, built.labels)
     settings = Settings()
     report = check(engine, image, settings, select(settings, ["image-manifest"]))

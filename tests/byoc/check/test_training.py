@@ -412,6 +412,43 @@ def test_a_container_that_needs_no_data(checked, tmp_path):
     assert outcome(report, "train-model").status is Status.KEPT
 
 
+SHELL = """\
+#!/bin/sh
+# The number of rows: a container in another language, that has no hyperparameters.
+trap 'exit 143' TERM
+ml=${SAGEMAKER_BASE_DIR:-/opt/ml}
+if [ "$(head -n 1 $ml/input/data/training/data.csv 2>&1 | tr -d '\\000')" != "a,label" ]; then
+  echo "The channel training holds no table with the columns a and label." > $ml/output/failure
+  exit 1
+fi
+wc -l < $ml/input/data/training/data.csv > $ml/model/rows
+echo trained
+"""
+
+
+def test_a_container_without_python(checked, tmp_path):
+    folder = Mutant("shell", "").write(tmp_path / "shell")
+    (folder / "train").write_text(SHELL)
+    report = checked(folder, "training")
+    assert not not_kept(report)
+    assert outcome(report, "train-failure-says").status is Status.KEPT
+
+
+def test_an_entrypoint_that_looks_at_its_argument(checked, tmp_path):
+    line = 'ENTRYPOINT ["python", "/opt/program/start"]'
+    edits = {
+        "COPY train": "COPY start train",
+        "PATH=/opt/program:$PATH ": "",
+        "WORKDIR": f"{line}\nWORKDIR",
+    }
+    folder = Mutant("dispatch", "", {"Dockerfile": edits}).write(tmp_path / "dispatch")
+    program = "'/opt/program/' + sys.argv[1]"
+    (folder / "start").write_text(f"import runpy, sys; runpy.run_path({program})\n")
+    report = checked(folder, "training", "image")
+    assert not not_kept(report)
+    assert outcome(report, "image-entrypoint").status is Status.KEPT
+
+
 def test_without_a_network(checked, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
