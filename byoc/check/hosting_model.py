@@ -66,9 +66,8 @@ def missing(subject: Subject) -> str:
 
 def _refuses(subject: Subject, model: Path, what: str) -> str:
     """How the server shows that it can't use the model; raises Broken when it does not."""
-    sent = subject.payload
-    right = subject.server.invoke(sent.body, sent.content_type)
     usual = subject.server.started
+    right = _usual_answer(subject)
     with subject.serve(model=model, wait=False) as server:
         shown = _shown(server, 2 * usual + 1, min(subject.settings.startup_time, usual + PATIENCE))
         if shown is None:
@@ -80,14 +79,23 @@ def _refuses(subject: Subject, model: Path, what: str) -> str:
             )
         if shown:
             return shown
-        sent_too = f"`serve` with {what}: GET /ping, POST /invocations"
+        sent, said = subject.payload, f"`serve` with {what}: GET /ping, POST /invocations"
         try:
             reply = server.invoke(sent.body, sent.content_type)
         except NoAnswer as error:
-            raise Broken(sent_too, f"/ping is answered with 200, the request: {error}") from None
-        if reply.status == right.status == 200 and reply.body == right.body:
+            raise Broken(said, f"/ping is answered with 200, the request: {error}") from None
+        if reply.status == 200 and reply.body == right:
             raise Unknown("it answers the same with that: its model is not in /opt/ml/model")
-        raise Broken(sent_too, f"/ping is answered with 200, the request with {reply.told}")
+        raise Broken(said, f"/ping is answered with 200, the request with {reply.told}")
+
+
+def _usual_answer(subject: Subject) -> bytes | None:
+    """The body of the answer to the payload with the right model, if there is one."""
+    try:
+        sent = subject.payload
+        return subject.server.invoke(sent.body, sent.content_type).body
+    except (Unknown, NoAnswer):
+        return None
 
 
 def _shown(server: Server, soon: float, late: float) -> str | None:

@@ -14,7 +14,7 @@ from byoc.check.clause import Broken
 from byoc.engines import Container
 
 TIMEOUT = 70.0  # seconds for an answer: what the platform allows, and what is needed to see it late
-MOST = 256 * 2**20  # bytes of an answer that are read; the platform passes on less
+MOST = 32 * 2**20  # bytes of an answer that are read; the platform passes on less
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Server:
             used.close()
             seconds = time.monotonic() - began
             timed_out = isinstance(error, socket.timeout) or seconds >= timeout
-            reason = "timed out" if timed_out else repr(error)
+            reason = "timed out" if timed_out else repr(error)[:200]
             raise NoAnswer(
                 f"{method} {path}{size}", f"no answer after {seconds:.1f} s: {reason}"
             ) from None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from byoc.check import bodies
 from byoc.check.clause import Broken, Kind, Level, Unknown, clause
 from byoc.check.hosting import PAGE
-from byoc.check.http import NoAnswer, Reply, Server
+from byoc.check.http import MOST, NoAnswer, Reply, Server
 from byoc.check.invocations import LIMIT
 from byoc.check.subject import Payload, Subject
 from byoc.engines.base import PING_TIMEOUT
@@ -322,8 +322,10 @@ def _requests(server: Server, sent: Payload, count: int, seconds: float) -> int:
                 if QUICK_ACK is not None:
                     connection.sock.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
                 answer = connection.getresponse()
-                answer.read()
+                answer.read(MOST)
                 good.append(answer.status == 200)
+                if not answer.isclosed():
+                    connection.close()
             except Exception:  # closed between two requests: a new one is opened
                 connection.close()
         connection.close()

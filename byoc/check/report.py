@@ -27,7 +27,7 @@ def line(outcome: Outcome) -> str:
     if outcome.status in (Status.UNKNOWN, Status.ERROR):
         said = _clean(outcome.back)
     level = f"{outcome.clause.level}: " if outcome.status is Status.BROKEN else ""
-    note = f" ({outcome.note})" if outcome.note else ""
+    note = f" ({textwrap.shorten(outcome.note, 40, placeholder=' …')})" if outcome.note else ""
     text = textwrap.shorten(f"{level}{said}", WIDTH - 34 - len(note), placeholder=" …") + note
     return f"  {click.style(mark, fg=colour)} {outcome.clause.id:<30} {text}"
 
