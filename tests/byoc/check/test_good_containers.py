@@ -71,6 +71,7 @@ CONTAINERS = [
         (FOREIGN / "training_toolkit",),
         frozenset({Kind.IMAGE, Kind.TRAINING}),
         hyperparameters={"decimals": "1", "sagemaker_submit_directory": '"/opt/line"'},
+        wrong=frozenset({"train-output-kept"}),  # the toolkit's own /opt/ml/output/success
     ),
     Container(
         "inference-toolkit",
