@@ -80,6 +80,7 @@ CONTAINERS = [
         model='{"a": 1.0, "b": 2.0, "decimals": 1}',
         wrong=frozenset(
             {
+                "invoke-25-mb",
                 "invoke-accept",
                 "invoke-bad-input",
                 "invoke-content-type",
