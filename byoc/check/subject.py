@@ -1,6 +1,7 @@
 """The container under check: its image, its runs, its server. Nothing of a container is assumed."""
 
 import contextlib
+import json
 import shutil
 import tarfile
 import threading
@@ -163,7 +164,7 @@ class Subject:
                     raise Unknown("this machine can't take a container's network away")
                 network = stack.enter_context(self.engine.network(["algo-1"], isolated=True))
             elif network is None and list(arguments) == ["train"] and self.engine.has_networks():
-                network = stack.enter_context(self.engine.network(["algo-1"]))  # it has its name
+                network = stack.enter_context(self.engine.network(_hosts(ml)))  # they resolve
             container = self.engine.run(
                 self.image,
                 list(arguments),
@@ -364,6 +365,14 @@ JOB = {
     "TRAINING_JOB_NAME": "byoc-check",
     "TRAINING_JOB_ARN": "arn:aws:sagemaker:us-east-1:123456789012:training-job/byoc-check",
 }
+
+
+def _hosts(ml: OptML) -> list[str]:
+    """The hosts that the job's resourceconfig.json names."""
+    hosts: list[str] = json.loads((ml.path / "input/config/resourceconfig.json").read_text())[
+        "hosts"
+    ]
+    return hosts
 
 
 def _unpacked(given: Path, ml: OptML) -> Path:

@@ -71,6 +71,7 @@ CONTAINERS = [
         (FOREIGN / "training_toolkit",),
         frozenset({Kind.IMAGE, Kind.TRAINING}),
         hyperparameters={"decimals": "1", "sagemaker_submit_directory": '"/opt/line"'},
+        wrong=frozenset({"train-output-kept"}),  # the toolkit's own /opt/ml/output/success
     ),
     Container(
         "inference-toolkit",
@@ -79,6 +80,7 @@ CONTAINERS = [
         model='{"a": 1.0, "b": 2.0, "decimals": 1}',
         wrong=frozenset(
             {
+                "invoke-25-mb",
                 "invoke-accept",
                 "invoke-bad-input",
                 "invoke-content-type",
