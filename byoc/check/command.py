@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -139,6 +140,7 @@ def check(
     if junit is not None and (junit.is_dir() or not junit.absolute().parent.is_dir()):
         raise ByocError(f"--junit {junit} can't be written: name a file in a folder that is there.")
     clauses = runner.select(settings, only, skip)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # what runs is stopped on the way out
     with _resolved(target) as (engine, image):
         if not kinds and image.labels.get(MULTI_MODEL_LABEL) == "true":
             settings = replace(settings, kinds=settings.kinds | {Kind.MULTI_MODEL})

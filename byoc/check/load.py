@@ -24,7 +24,8 @@ SLOW = 2.0  # seconds after which that is known
 TOO_LARGE = 30_000_000  # bytes
 MOST_UNDER_WAY = 400_000_000  # bytes of all requests that are under way at once
 ACCEPT_LIMIT = 0.25  # seconds
-BUSY_FOR = 5.0  # seconds
+BUSY_FOR = 8.0  # seconds
+MISSES = 3  # pings in a row; a single one may be late because of this machine
 CONNECTIONS = 64
 REQUESTS = 10_000
 SECONDS = 8.0  # for each half of the requests, at most
@@ -128,7 +129,10 @@ def too_large(subject: Subject) -> str:
 
 @dataclass
 class Busy:
-    """What pings met while all workers were busy, in seconds; `misses` were not answered in 2 s."""
+    """What pings met while all workers were busy, in seconds.
+
+    `misses` are the last ones in a row that were not answered with 200 in 2 s.
+    """
 
     sent: str
     slowest: float = 0.0
@@ -145,11 +149,11 @@ def _busy(subject: Subject) -> Busy:
     deadline = time.monotonic() + BUSY_FOR
 
     def caller(number: int) -> None:
-        while time.monotonic() < deadline and len(found.misses) < 2:
+        while time.monotonic() < deadline and len(found.misses) < MISSES:
             server.invoke(body, sent.content_type)
 
     with _at_once(caller, count, LIMIT):
-        while time.monotonic() < deadline and len(found.misses) < 2:
+        while time.monotonic() < deadline and len(found.misses) < MISSES:
             began = time.monotonic()
             try:
                 with contextlib.closing(server.connect(PING_TIMEOUT)) as connection:
@@ -157,7 +161,9 @@ def _busy(subject: Subject) -> Busy:
                     found.connects.append(time.monotonic() - began)
                     reply = server.ask("GET", "/ping", timeout=PING_TIMEOUT, connection=connection)
                 found.slowest = max(found.slowest, reply.seconds)
-                if reply.status != 200:
+                if reply.status == 200:
+                    found.misses.clear()
+                else:
                     found.misses.append(reply.told)
             except OSError as error:
                 found.connects.append(time.monotonic() - began)
@@ -165,7 +171,7 @@ def _busy(subject: Subject) -> Busy:
             except NoAnswer as error:
                 found.misses.append(str(error))
             time.sleep(0.05)
-        if len(found.misses) > 1:
+        if len(found.misses) == MISSES:
             server.container.stop(0)  # the callers need not wait
     return found
 
@@ -186,8 +192,8 @@ def _busy(subject: Subject) -> Busy:
 def while_busy(subject: Subject) -> str:
     """While every worker is busy with a large payload, /ping is answered with 200 within 2 s."""
     found = _busy(subject)
-    if len(found.misses) > 1:
-        raise Broken(found.sent, f"twice not within 2 s: {found.misses[-1]}")
+    if len(found.misses) == MISSES:
+        raise Broken(found.sent, f"{MISSES} times in a row not within 2 s: {found.misses[-1]}")
     return f"the slowest of {len(found.connects)}: {found.slowest * 1000:.0f} ms"
 
 

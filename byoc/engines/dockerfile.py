@@ -99,7 +99,8 @@ def _follow(
         value = _expand(value, variables)
     origin = re.search(r"--from=(\S+)", value)
     if instruction == "USER":
-        stage.user = _expand(value, variables)
+        stage.user = _expand(value, variables)  # told; programs run as who started them
+        stage.not_executed.append(f"USER {value}")
     elif instruction == "FROM" and (match := re.search(r"--platform=\w+/(\w+)", value)):
         stage.architecture = match[1]
     elif instruction == "WORKDIR":

@@ -126,7 +126,7 @@ def test_a_second_server_needs_the_label(commands, docker_engine, docker_toy, mo
             docker_engine.run(unlabelled, ["serve"], ml=OptML.create())
 
 
-def test_what_studio_does_not_have_is_said(commands, docker_engine, docker_toy, cloud, tmp_path):
+def test_what_studio_does_not_have_is_said(cloud, commands, docker_engine, docker_toy, tmp_path):
     assert not docker_engine.has_networks()
     with pytest.raises(ByocError, match="has no networks: several hosts can't run"):
         docker_engine.network(["algo-1", "algo-2"])
