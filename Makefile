@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCE := _build/source
 # The book has a local AWS of its own: yours, if one runs, is left alone.
-ALONE := BYOC_HOME="$(CURDIR)/_build/byoc"
+# It runs snapshots, also where Docker is: make book BYOC_ENGINE=docker builds and runs images.
+ALONE := BYOC_HOME="$(CURDIR)/_build/byoc" BYOC_ENGINE="$${BYOC_ENGINE:-process}"
 
 .PHONY: book test bench lab notebooks lint lock setup clean
 

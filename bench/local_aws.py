@@ -7,6 +7,7 @@ with, and the goal. Nothing here decides a test: a busy machine gives other numb
 import argparse
 import itertools
 import json
+import os
 import statistics
 import tempfile
 import threading
@@ -75,6 +76,7 @@ class Bench:
     def __init__(self, aws: LocalAWS, quick: bool) -> None:
         self.aws, self.quick = aws, quick
         self.sagemaker = aws.client("sagemaker")
+        os.environ["BYOC_ENGINE"] = "process"  # an image would be measured with its engine
         self.image = aws.push(TOY, "bench:1")
         aws.client("s3").create_bucket(Bucket="bench")
         role = aws.client("iam").create_role(
@@ -125,7 +127,7 @@ class Bench:
         self.sagemaker.create_endpoint_config(
             EndpointConfigName="bench", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
         )
-        engine = engines.engine()
+        engine = engines.engine("process")
         image = engine.image("bench:1")
 
         def alone() -> None:
@@ -152,7 +154,7 @@ class Bench:
     def invocation_overhead(self) -> Result:
         """InvokeEndpoint beside the same request to the container itself, taken in turns."""
         http = urllib3.PoolManager(retries=False)
-        engine = engines.engine()
+        engine = engines.engine("process")
         url = f"{self.aws.url}/endpoints/{self._endpoint()}/invocations"
         differences: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
