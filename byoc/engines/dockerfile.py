@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from docker.utils.build import exclude_paths
 from dockerfile_parse import DockerfileParser
 from dockerfile_parse.parser import image_from
 
@@ -78,6 +77,8 @@ def read(folder: Path) -> Dockerfile:
 
 def _context(folder: Path) -> Files:
     """What is sent to a builder: the folder's files without those that .dockerignore leaves out."""
+    from docker.utils.build import exclude_paths  # slow to import: the local AWS does not need it
+
     ignore = folder / ".dockerignore"
     patterns = ignore.read_text().split("\n") if ignore.is_file() else []
     patterns = [line.strip() for line in patterns if line.strip() and not line.startswith("#")]
