@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Iterator
 
 from byoc.engines.base import Container, Engine, Image, Network
 from byoc.engines.commands import PROGRAMS, CommandLine
@@ -29,10 +30,12 @@ def engine(name: str | None = None) -> Engine:
     return _make(name)
 
 
-def available() -> list[Engine]:
-    """Every engine that can be used now, `process` first."""
-    names = [program for program in PROGRAMS if _why_not(program) is None]
-    return [_make(name) for name in ("process", *names)]
+def available() -> Iterator[Engine]:
+    """Every engine that can be used now, `process` first; each is asked when its turn comes."""
+    yield _make("process")
+    for program in PROGRAMS:
+        if _why_not(program) is None:
+            yield _make(program)
 
 
 def _make(name: str) -> Engine:

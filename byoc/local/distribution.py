@@ -20,9 +20,10 @@ from typing import Any
 import psutil
 import urllib3
 
+from byoc.engines.commands import PROGRAMS as ENGINES
+
 IMAGE = "registry:2"
 PROGRAMS = ("docker-registry", "registry")
-ENGINES = ("docker", "podman", "finch")
 START = 15.0  # seconds until the program answers
 PULL = 180.0  # seconds until the image is pulled and answers
 STOP = 5.0
