@@ -10,7 +10,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,9 @@ from pathlib import Path
 
 import urllib3
 
+from byoc import engines
+from byoc.engines.docker import DockerEngine, Layer
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
     "ours": ROOT / "container",
@@ -34,17 +36,6 @@ COLUMNS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"
 ROW = b"39.1,18.7,181,3750\n"
 WORKERS = ("SAGEMAKER_MODEL_SERVER_WORKERS=2", "MODEL_SERVER_WORKERS=2")
 UNITS = {"B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20}
-
-# Prints the bytes of each installed Python package, its bytecode with it.
-PACKAGES = """\
-import importlib.metadata, importlib.util, json, os
-sizes = {}
-for found in importlib.metadata.distributions():
-    files = {str(found.locate_file(f)) for f in found.files or [] if f.suffix != ".pyc"}
-    files |= {importlib.util.cache_from_source(f) for f in files if f.endswith(".py")}
-    sizes[found.name] = sum(os.path.getsize(f) for f in files if os.path.isfile(f))
-print(json.dumps(dict(sorted(sizes.items(), key=lambda item: -item[1]))))
-"""
 
 
 @dataclass
@@ -91,12 +82,9 @@ class Bench:
             (ml / folder).mkdir(parents=True)
         write_penguins(ml / "input/data/training/penguins.csv")
         self.command("run", "--rm", f"--volume={ml}:/opt/ml", tag, "train")
-        history = self.command("history", "--no-trunc", "--human=false", "--format={{json .}}", tag)
-        return Measured(
-            int(self.command("image", "inspect", "--format={{.Size}}", tag)),
-            layers(history),
-            json.loads(self.command("run", "--rm", tag, "python", "-c", PACKAGES)),
-        )
+        engine = DockerEngine(self.engine)
+        image = engine.image(tag)
+        return Measured(image.size, layers(engine.layers(image)), engine.packages(image))
 
     @contextmanager
     def serving(self, name: str) -> Iterator[tuple[str, str, float]]:
@@ -142,11 +130,13 @@ class Bench:
         return float(number) * UNITS[unit]
 
 
-def layers(history: str) -> list[dict[str, str | int]]:
+def layers(every: list[Layer]) -> list[dict[str, str | int]]:
     """The layers that have a size, the oldest first; the base may be several."""
-    rows = [json.loads(line) for line in history.splitlines()]
-    sized = [(row.get("CreatedBy", ""), int(row["Size"])) for row in reversed(rows)]
-    return [{"instruction": by or "the base", "size": size} for by, size in sized if size]
+    return [
+        {"instruction": layer.instruction or "the base", "size": layer.size}
+        for layer in every
+        if layer.size
+    ]
 
 
 def write_penguins(path: Path) -> None:
@@ -161,12 +151,9 @@ def write_penguins(path: Path) -> None:
 
 def engine() -> str:
     """The first engine that answers."""
-    for name in ("docker", "podman", "finch"):
-        if (
-            shutil.which(name)
-            and not subprocess.run([name, "version"], capture_output=True).returncode
-        ):
-            return name
+    for found in engines.available():
+        if found.name != "process":
+            return found.name
     sys.exit("No container engine answers: start docker, podman or finch.")
 
 
