@@ -1,7 +1,7 @@
 """What the image costs beside the usual ones: size, cold start and memory, on one base in one run.
 
 `python bench/image.py [--json FILE]` builds ours, a first tutorial's and AWS's scikit-learn sample
-(bench/image/), trains a model with each, serves it and prints what was measured, ours against the
+(bench/rivals/), trains a model with each, serves it and prints what was measured, ours against the
 budgets and the others against ours. Nothing here decides a test.
 """
 
@@ -29,8 +29,8 @@ from byoc.engines.docker import DockerEngine, Layer
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
     "ours": ROOT / "container",
-    "tutorial": ROOT / "bench/image/tutorial",
-    "aws_sample": ROOT / "bench/image/aws_sample",
+    "tutorial": ROOT / "bench/rivals/tutorial",
+    "aws_sample": ROOT / "bench/rivals/aws_sample",
 }
 COLUMNS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "species"]
 ROW = b"39.1,18.7,181,3750\n"
