@@ -8,7 +8,7 @@ have any form, as long as it names the species of the rows in their order.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -16,8 +16,8 @@ Rows = list[list[float]]
 
 
 def csv_body(rows: Rows) -> bytes:
-    """A row a line, without a header."""
-    return "".join(",".join(map(str, row)) + "\n" for row in rows).encode()
+    """A row a line, without a header; 27 bytes a penguin."""
+    return "".join(",".join(f"{cell:.2f}" for cell in row) + "\n" for row in rows).encode()
 
 
 def instances(rows: Rows) -> bytes:
@@ -57,16 +57,16 @@ CSV = Ask("/invocations", "text/csv", csv_body)
 JSON = Ask("/invocations", "application/json", instances)
 
 
-def ours(adapter: str, title: str) -> Rival:
+def ours(name: str, title: str, adapter: str) -> Rival:
     def environment(workers: int) -> dict[str, str]:
         return {"SAGEMAKER_MODEL_SERVER_WORKERS": f"{workers}", "MODEL_SERVER_ADAPTER": adapter}
 
     folder = HERE.parent / "container"
-    return Rival(f"ours_{adapter}", title, folder, ("serve",), environment, "/ping", CSV, JSON)
+    return Rival(name, title, folder, ("serve",), environment, "/ping", CSV, JSON)
 
 
-OURS = ours("asgi", "ours")
-OURS_FLASK = ours("flask", "ours, with Flask")
+OURS = ours("ours", "ours", "asgi")
+OURS_FLASK = ours("ours_flask", "ours, with Flask", "flask")
 TUTORIAL = Rival(
     name="tutorial",
     title="the usual tutorial",
@@ -87,4 +87,6 @@ AWS_SAMPLE = Rival(
     csv=CSV,
     json=None,  # it answers 415 to all but CSV
 )
-RIVALS: tuple[Rival, ...] = (OURS, OURS_FLASK, TUTORIAL, AWS_SAMPLE)
+# What the worker costs without any work of ours: our image and `serve`, a constant answer.
+CONSTANT = replace(OURS, name="constant", title="a constant answer", folder=HERE / "constant")
+RIVALS: tuple[Rival, ...] = (OURS, OURS_FLASK, TUTORIAL, AWS_SAMPLE, CONSTANT)
