@@ -34,7 +34,8 @@ class Spread:
     def of(cls, values: Sequence[float]) -> "Spread":
         """The figures of at least one value."""
         if len(values) == 1:
-            return cls(*[values[0]] * 5, 1)
+            (one,) = values
+            return cls(one, one, one, one, one, 1)
         lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
         return cls(median, min(values), lower, upper, max(values), len(values))
 
@@ -91,7 +92,7 @@ def reasons(busy: float, loops: Spread, repeats: Mapping[str, Spread]) -> list[s
             f"A fixed piece of work varies by {loops.relative:.0%} (at most {LOOP_LIMIT:.0%})."
         )
     return found + [
-        f"{name} varies by {spread.relative:.0%} from repeat to repeat (at most {REPEAT_LIMIT:.0%})."
+        f"{name}: repeats vary by {spread.relative:.0%} (at most {REPEAT_LIMIT:.0%})."
         for name, spread in repeats.items()
         if spread.relative > REPEAT_LIMIT
     ]

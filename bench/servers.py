@@ -9,7 +9,7 @@ from pathlib import Path
 
 import model
 from containers import HTTP, Containers, Running
-from rivals import OURS, Ask, Rival
+from rivals import CONSTANT, OURS, Ask, Rival
 
 from byoc.errors import ByocError
 
@@ -43,8 +43,9 @@ class Servers:
             for rival in self.rivals:
                 try:
                     started[rival.name] = stack.enter_context(self.serving(rival))
-                    for ask in filter(None, (rival.csv, rival.json)):
-                        prove(started[rival.name], ask)
+                    if rival is not CONSTANT:
+                        for ask in filter(None, (rival.csv, rival.json)):
+                            prove(started[rival.name], ask)
                 except ByocError as error:
                     started.pop(rival.name, None)
                     self.failed[rival.name] = str(error)

@@ -15,7 +15,6 @@ import goals
 import model
 import stress
 from arguments import parse
-from containers import Running
 from goals import Goal
 from load import load
 from noise import Noise, Spread
