@@ -4,8 +4,6 @@ from typing import Any
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    if scope["type"] != "http":
-        return
     while (await receive()).get("more_body"):
         pass
     headers = [(b"content-type", b"text/csv"), (b"content-length", b"7")]
