@@ -86,7 +86,8 @@ def code(rung: Rung) -> int:
 
 def needed(packages: Iterable[str]) -> set[str]:
     """The packages and all that they require here, by their normalised names."""
-    found, waiting = set[str](), [canonicalize_name(name) for name in packages]
+    found: set[str] = set()
+    waiting: list[str] = [canonicalize_name(name) for name in packages]
     while waiting:
         if (name := waiting.pop()) in found:
             continue
@@ -121,7 +122,7 @@ def starts(servers: Servers, noise: Noise, turns: int) -> dict[str, dict[str, An
 
 def lines(rungs: dict[str, dict[str, Any]]) -> Iterator[str]:
     """A line a rung."""
-    yield f"\n{'':50} {'requests/s':>10} {'p99 ms':>7} {'start':>7} {'MiB':>5} {'lines':>5} {'MB':>4}"
+    yield f"\n{'':50} requests/s  p99 ms   start   MiB lines   MB"
     for one in rungs.values():
         rate, p99 = one["rate"].median, one["p99"].median
         yield (
@@ -138,7 +139,7 @@ def main() -> int:
         measured = throughput.measure(servers, noise, turns, seconds)["csv"]
         started = starts(servers, noise, 1 if arguments.quick else 3)
         engine = servers.containers.engine
-        sizes = {
+        sizes: dict[str, int] = {
             canonicalize_name(name): size
             for name, size in engine.packages(engine.image(rivals()[0].image)).items()
         }
