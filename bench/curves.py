@@ -21,9 +21,7 @@ from noise import Noise
 from rivals import CSV, OURS, OURS_FLASK, Rival
 from servers import WORKERS, Servers, prepared
 
-from byoc.errors import ByocError
-
-Points = list[dict[str, float]]  # x, rate, p50, p99, memory, bytes
+Points = list[dict[str, Any]]  # x; rate, p50, p99, memory, bytes (of the request) or errors
 Curve = dict[str, Points]  # a line's name -> its points
 ADAPTERS = (OURS, OURS_FLASK)
 WARM = 0.25  # share of a point's time
@@ -34,19 +32,19 @@ class Curves:
 
     def __init__(self, servers: Servers, noise: Noise, quick: bool) -> None:
         self.servers, self.noise, self.quick = servers, noise, quick
-        self.seconds = 0.3 if quick else 1.2
+        self.seconds = 0.5 if quick else 1.2
 
     def choose(self, every: Sequence[int]) -> Sequence[int]:
         """In a quick run the ends and the middle only."""
         return [every[0], every[len(every) // 2], every[-1]] if self.quick else every
 
     def point(self, x: float, server: Running, rows: int = 1, connections: int = 8) -> Any:
-        """Warm up and measure; a point with errors has no figures."""
+        """Warm up and measure; where not every request was answered, errors and no figures."""
         url, body = server.address + CSV.path, CSV.body(model.many(rows))
         load(url, body, CSV.content_type, self.seconds * WARM, connections)
         one = load(url, body, CSV.content_type, self.seconds, connections)
         if one.errors or not one.rate:
-            raise ByocError(f"At {x:g} not every request was answered: {one}")
+            return {"x": x, "errors": one.errors or {"unanswered": connections}}
         figures = {"rate": one.rate, "p50": one.p50, "p99": one.p99}
         return {"x": x, **figures, "memory": server.memory(), "bytes": len(body)}
 
@@ -69,9 +67,9 @@ class Curves:
         """Threads a worker of the Flask adapter; its `serve` has 16."""
 
         def change(threads: int) -> dict[str, Any]:
-            command = ("gunicorn", "--worker-class=worker.Threads", f"--threads={threads}")
-            command += (f"--workers={WORKERS}", "--bind=0.0.0.0:8080", "--preload", "app:app")
-            return {"rival": replace(OURS_FLASK, command=command)}
+            options = ["--bind=0.0.0.0:8080", "--preload", "--worker-class=worker.Threads"]
+            options += [f"--workers={WORKERS}", f"--threads={threads}"]
+            return {"rival": replace(OURS_FLASK, command=("gunicorn", *options, "app:app"))}
 
         return {OURS_FLASK.name: self.fresh((1, 2, 4, 8, 16, 32), OURS_FLASK, change)}
 
@@ -118,10 +116,11 @@ def lines(curves: dict[str, Curve]) -> Iterator[str]:
         yield f"\n{name:24} {'':>9} requests/s   p50 ms   p99 ms     MiB"
         for line, points in curve.items():
             for one in points:
-                yield (
-                    f"{line:24} {one['x']:9,.0f} {one['rate']:10,.0f} {one['p50']:8.2f} "
-                    f"{one['p99']:8.2f} {one['memory'] / 2**20:7.0f}"
-                )
+                figures = f"errors: {one.get('errors')}"
+                if "errors" not in one:
+                    figures = f"{one['rate']:10,.0f} {one['p50']:8.2f} {one['p99']:8.2f}"
+                    figures += f" {one['memory'] / 2**20:7.0f}"
+                yield f"{line:24} {one['x']:9,.0f} {figures}"
 
 
 def main() -> int:
