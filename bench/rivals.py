@@ -25,6 +25,18 @@ def instances(rows: Rows) -> bytes:
     return json.dumps({"instances": rows}).encode()
 
 
+def v2(rows: Rows) -> bytes:
+    """One tensor of the Open Inference Protocol (V2), its values flat, row by row."""
+    shape = [len(rows), len(rows[0])]
+    tensor = {"name": "rows", "shape": shape, "datatype": "FP64", "data": [x for row in rows for x in row]}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+def named_rows(rows: Rows) -> bytes:
+    """{"rows": [[...], ...]}: BentoML names the arguments of a service's method."""
+    return json.dumps({"rows": rows}).encode()
+
+
 @dataclass(frozen=True)
 class Ask:
     """How rows are sent: POST `body(rows)` to `path`."""
@@ -87,4 +99,53 @@ AWS_SAMPLE = Rival(
     csv=CSV,
     json=None,  # it answers 415 to all but CSV
 )
-RIVALS: tuple[Rival, ...] = (OURS, OURS_FLASK, TUTORIAL, AWS_SAMPLE)
+FASTAPI = Rival(
+    name="fastapi",
+    title="FastAPI",
+    folder=HERE / "rivals/fastapi",
+    command=(),  # the image's own, as with the next three
+    environment=lambda workers: {"WEB_CONCURRENCY": f"{workers}"},
+    ping="/ping",
+    csv=Ask("/predict/csv", "text/csv", csv_body),
+    json=Ask("/predict", "application/json", instances),
+)
+BENTOML = Rival(
+    name="bentoml",
+    title="BentoML",
+    folder=HERE / "rivals/bentoml",
+    command=(),
+    environment=lambda workers: {"WORKERS": f"{workers}"},
+    ping="/readyz",
+    csv=None,
+    json=Ask("/predict", "application/json", named_rows),
+)
+MLSERVER = Rival(
+    name="mlserver",
+    title="MLServer",
+    folder=HERE / "rivals/mlserver",
+    command=(),
+    environment=lambda workers: {"MLSERVER_PARALLEL_WORKERS": f"{workers}"},
+    ping="/v2/models/penguins/ready",
+    csv=None,
+    json=Ask("/v2/models/penguins/infer", "application/json", v2),
+)
+INFERENCE_SERVER = Rival(
+    name="inference_server",
+    title="inference-server",
+    folder=HERE / "rivals/inference_server",
+    command=(),
+    environment=lambda workers: {"WEB_CONCURRENCY": f"{workers}"},
+    ping="/ping",
+    csv=CSV,
+    json=JSON,
+)
+RIVALS: tuple[Rival, ...] = (
+    OURS,
+    OURS_FLASK,
+    TUTORIAL,
+    AWS_SAMPLE,
+    FASTAPI,
+    BENTOML,
+    MLSERVER,
+    INFERENCE_SERVER,
+)

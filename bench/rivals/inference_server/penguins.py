@@ -1,4 +1,4 @@
-"""The hooks: CSV or JSON in, the same out."""
+"""The hooks: CSV or JSON in, JSON or CSV out."""
 
 import io
 import os
@@ -32,7 +32,7 @@ def predict_fn(data: np.ndarray, model: DecisionTreeClassifier) -> np.ndarray:
 
 @inference_server.plugin_hook
 def output_fn(prediction: np.ndarray, accept: inference_server.MIMEAccept) -> tuple[bytes, str]:
-    """A species a line, or a list of them where the client asks for JSON."""
-    if accept.best == "application/json":
-        return orjson.dumps(prediction.tolist()), "application/json"
-    return "".join(f"{species}\n" for species in prediction).encode(), "text/csv"
+    """A list of the species in JSON, or one a line where the client asks for CSV."""
+    if accept.best == "text/csv":
+        return "".join(f"{species}\n" for species in prediction).encode(), "text/csv"
+    return orjson.dumps(prediction.tolist()), "application/json"
