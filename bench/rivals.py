@@ -8,7 +8,7 @@ have any form, as long as it names the species of the rows in their order.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -16,8 +16,8 @@ Rows = list[list[float]]
 
 
 def csv_body(rows: Rows) -> bytes:
-    """A row a line, without a header."""
-    return "".join(",".join(map(str, row)) + "\n" for row in rows).encode()
+    """A row a line, without a header; 27 bytes a penguin."""
+    return "".join(",".join(f"{cell:.2f}" for cell in row) + "\n" for row in rows).encode()
 
 
 def instances(rows: Rows) -> bytes:
@@ -28,7 +28,8 @@ def instances(rows: Rows) -> bytes:
 def v2(rows: Rows) -> bytes:
     """One tensor of the Open Inference Protocol (V2), its values flat, row by row."""
     shape = [len(rows), len(rows[0])]
-    tensor = {"name": "rows", "shape": shape, "datatype": "FP64", "data": [x for row in rows for x in row]}
+    data = [cell for row in rows for cell in row]
+    tensor = {"name": "rows", "shape": shape, "datatype": "FP64", "data": data}
     return json.dumps({"inputs": [tensor]}).encode()
 
 
@@ -69,16 +70,16 @@ CSV = Ask("/invocations", "text/csv", csv_body)
 JSON = Ask("/invocations", "application/json", instances)
 
 
-def ours(adapter: str, title: str) -> Rival:
+def ours(name: str, title: str, adapter: str) -> Rival:
     def environment(workers: int) -> dict[str, str]:
         return {"SAGEMAKER_MODEL_SERVER_WORKERS": f"{workers}", "MODEL_SERVER_ADAPTER": adapter}
 
     folder = HERE.parent / "container"
-    return Rival(f"ours_{adapter}", title, folder, ("serve",), environment, "/ping", CSV, JSON)
+    return Rival(name, title, folder, ("serve",), environment, "/ping", CSV, JSON)
 
 
-OURS = ours("asgi", "ours")
-OURS_FLASK = ours("flask", "ours, with Flask")
+OURS = ours("ours", "ours", "asgi")
+OURS_FLASK = ours("ours_flask", "ours, with Flask", "flask")
 TUTORIAL = Rival(
     name="tutorial",
     title="the usual tutorial",
@@ -129,6 +130,13 @@ MLSERVER = Rival(
     csv=None,
     json=Ask("/v2/models/penguins/infer", "application/json", v2),
 )
+# A tree is so quick that handing it over costs more than walking it; its users may find that out.
+MLSERVER_ALONE = replace(
+    MLSERVER,
+    name="mlserver_alone",
+    title="MLServer, without its pool",
+    environment=lambda workers: {"MLSERVER_PARALLEL_WORKERS": "0"},
+)
 INFERENCE_SERVER = Rival(
     name="inference_server",
     title="inference-server",
@@ -139,6 +147,8 @@ INFERENCE_SERVER = Rival(
     csv=CSV,
     json=JSON,
 )
+# What the worker costs without any work of ours: our image and `serve`, a constant answer.
+CONSTANT = replace(OURS, name="constant", title="a constant answer", folder=HERE / "constant")
 RIVALS: tuple[Rival, ...] = (
     OURS,
     OURS_FLASK,
@@ -147,5 +157,7 @@ RIVALS: tuple[Rival, ...] = (
     FASTAPI,
     BENTOML,
     MLSERVER,
+    MLSERVER_ALONE,
     INFERENCE_SERVER,
+    CONSTANT,
 )

@@ -62,7 +62,7 @@ def save(model: Model, folder: Path) -> None:
 def load(folder: Path) -> Model:
     """Read the model back, trusting nothing in the file: a ValueError says what is wrong."""
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-    classes, count = np.array(metadata["classes"]), len(metadata["feature_names"])
+    classes, count = np.array(metadata["classes"], object), len(metadata["feature_names"])
     nodes = np.load(folder / "tree.npy", allow_pickle=False)
     if not isinstance(nodes, np.ndarray) or nodes.dtype != node_type(len(classes)):
         raise ValueError("tree.npy does not hold the nodes of a tree for these classes")
@@ -89,7 +89,12 @@ def predict(model: Model, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
     As in scikit-learn, a float32 feature is compared with a float64 threshold.
     """
-    nodes, at = model.nodes, np.zeros(len(features), np.intp)
+    nodes = model.nodes
+    if len(features) == 1:  # Python is quicker than numpy at one
+        at = np.array([walk(nodes, features[0].tolist())])
+        probabilities = nodes["probabilities"][at]
+        return model.classes[probabilities.argmax(axis=1)], probabilities
+    at = np.zeros(len(features), np.intp)
     walking = np.arange(len(features))
     while True:
         here = at[walking]
@@ -101,3 +106,13 @@ def predict(model: Model, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         at[walking] = np.where(left, nodes["left"][here], nodes["right"][here])
     probabilities = nodes["probabilities"][at]
     return model.classes[probabilities.argmax(axis=1)], probabilities
+
+
+def walk(nodes: np.ndarray, row: list[float]) -> int:
+    """The leaf of one row."""
+    feature, threshold = nodes["feature"].item, nodes["threshold"].item
+    left, right = nodes["left"].item, nodes["right"].item
+    at = 0
+    while (column := feature(at)) >= 0:
+        at = left(at) if row[column] <= threshold(at) else right(at)
+    return at

@@ -1,6 +1,7 @@
 """How an answer is written: the type that Accept asks for, and the text."""
 
 import csv
+import functools
 import io
 import json
 import re
@@ -10,6 +11,7 @@ import numpy as np
 CSV, JSON, LINES = TYPES = ("text/csv", "application/json", "application/jsonlines")
 
 
+@functools.lru_cache(maxsize=256)  # callers seldom change their mind
 def negotiate(accept: str, default: str) -> tuple[str, bool]:
     """(type, verbose): of the types with the highest q the request's own, else the first.
 
@@ -38,13 +40,24 @@ def render(
     """A label a row; or, where there are probabilities, with one for each class."""
     chances = [] if probabilities is None else probabilities.tolist()
     if wanted == CSV:
+        if probabilities is None and (text := one_a_line(labels.tolist())):
+            return text
         columns = [labels.tolist(), *zip(*chances, strict=True)]
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
-        return text.getvalue()
+        file = io.StringIO()
+        csv.writer(file, lineterminator="\n").writerows(zip(*columns, strict=True))
+        return file.getvalue()
     objects = [{"label": label} for label in labels.tolist()]
     for label, row in zip(objects, chances, strict=probabilities is not None):
         label["probabilities"] = dict(zip(classes, row, strict=True))
     if wanted == LINES:
         return "".join(json.dumps(label) + "\n" for label in objects)
     return json.dumps({"predictions": objects if chances else labels.tolist()})
+
+
+def one_a_line(labels: list[str]) -> str:
+    """The labels as CSV, or "" if they are no text or one of them needs quotes."""
+    if {*map(type, labels)} != {str} or "" in labels:
+        return ""
+    text = "\n".join(labels)
+    plain = text.count("\n") == len(labels) - 1 and not any(mark in text for mark in ',"\r')
+    return text + "\n" if plain else ""

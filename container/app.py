@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-import uuid
 
 import contract
 import service
@@ -13,13 +12,14 @@ from werkzeug.exceptions import BadRequest, HTTPException
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
 served = service.load(contract.model_dir())
 app = Flask(__name__)
+app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
 
 
 def reply(answer: service.Response) -> Response:
     return Response(answer.body, answer.status, answer.headers, content_type=answer.content_type)
 
 
-@app.route("/ping", methods=["GET", "POST"])
+@app.route("/ping", methods=service.ROUTES["/ping"])
 def ping() -> Response:
     return reply(service.ping(served))
 
@@ -53,24 +53,18 @@ def invocations() -> Response:
         request.headers.get("Accept"),
         request.headers.get(service.ATTRIBUTES),
     )
-    request.environ["note"] = answer.note
+    request.environ["answer"] = answer
     return reply(answer)
 
 
 @app.errorhandler(HTTPException)
 def http_error(error: HTTPException) -> Response:
-    """What Flask itself refuses, such as 404 and 405, in the same shape as all our errors."""
-    allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or []))
-    message = {
-        404: f"There is nothing at {request.path[:80]!r}: use /ping or /invocations.",
-        405: f"{request.method} is not for {request.path[:80]!r}: use {allowed}.",
-    }.get(error.code or 500, f"{error.name}: {error.description}")
-    answer = service.error_response(error.code or 500, message)
-    request.environ["note"] = answer.note
-    response = reply(answer)
-    if allowed:
-        response.headers["Allow"] = allowed
-    return response
+    """What Flask itself refuses, in the same shape as all our errors."""
+    if error.code in (404, 405):
+        return reply(service.not_served(request.method, request.path))
+    answer = service.error_response(error.code or 500, f"{error.name}: {error.description}")
+    request.environ["answer"] = answer
+    return reply(answer)
 
 
 @app.before_request
@@ -81,15 +75,8 @@ def start_clock() -> None:
 @app.after_request
 def log_invocation(response: Response) -> Response:
     """Not for pings: the platform sends one every few seconds."""
-    if request.path == "/invocations":
-        name = service.visible(request.headers.get("X-Amzn-SageMaker-Inference-Id"))
-        name = name.replace(" ", "_")[:64]
-        milliseconds = (time.perf_counter() - request.environ["started"]) * 1000
-        logging.info(
-            "invocation id=%s status=%d ms=%.1f %s",
-            name or uuid.uuid4(),
-            response.status_code,
-            milliseconds,
-            request.environ.get("note", ""),
-        )
+    if "answer" in request.environ:
+        name = request.headers.get("X-Amzn-SageMaker-Inference-Id")
+        seconds = time.perf_counter() - request.environ["started"]
+        logging.info(service.log_line(request.environ["answer"], name, seconds))
     return response

@@ -1,21 +1,22 @@
-"""Text to rows of numbers, strictly: what is not plainly a number is refused by row and column.
+"""Bodies to rows of numbers, strictly: what is not plainly a number is refused by row and column.
 
 Python and numpy are too kind here: float() takes "1_0" and "nan", JSON takes NaN, true counts
 as 1, 1e400 becomes infinity, and of a key given twice the first is lost without a word.
+
+Each type has two ways: `plain.py` reads fast what is written plainly, as programs write it; what
+it leaves is read here with care, which takes longer and says what is wrong.
 """
 
 import json
 import math
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
+import plain
+from plain import LARGEST
 
 Names = list[str]  # of the features
-
-
-LARGEST = float(np.finfo(np.float32).max)  # the model is trained on float32
 
 
 class BadRows(Exception):
@@ -38,16 +39,13 @@ def number(text: str) -> float:
     return float(text)
 
 
-def from_csv(text: str, names: Names) -> np.ndarray:
-    """One row a line, no header. numpy reads it fast; if it can't, the slow way finds out why."""
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
-    try:
-        rows = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
-    except ValueError:
-        rows = np.empty((0, 0))
-    if rows.shape != (len(lines), len(names)):
-        rows = np.array([csv_row(line, row, names) for row, line in enumerate(lines, 1)])
-    return checked(rows, names)
+def from_csv(body: bytes, names: Names) -> np.ndarray:
+    """One row a line, no header."""
+    rows = plain.csv(body, len(names))
+    if rows is not None:
+        return rows
+    lines = enumerate(lines_of(body), 1)
+    return np.array([csv_row(line, row, names) for row, line in lines], np.float32)
 
 
 def csv_row(line: str, row: int, names: Names) -> list[float]:
@@ -67,49 +65,58 @@ def csv_row(line: str, row: int, names: Names) -> list[float]:
     return values
 
 
-def from_json(text: str, names: Names) -> np.ndarray:
+def from_json(body: bytes, names: Names) -> np.ndarray:
     """{"data": [[...]]}, {"instances": [[...]]} or [[...]]."""
-    rows = unwrap(decode(text, "The body"), ("data", "instances"), "The body")
-    if not isinstance(rows, list) or not rows:
+    rows = plain.json(body, len(names))
+    if rows is not None:
+        return rows
+    value = unwrap(decode(text_of(body), "The body"), ("data", "instances"), "The body")
+    if not isinstance(value, list) or not value:
         raise BadRows('The body holds no rows: send {"data": [[...], ...]}, a list a row.')
-    return from_lists(rows, names)
+    return from_lists(value, names)
 
 
-def from_jsonlines(text: str, names: Names) -> np.ndarray:
+def from_jsonlines(body: bytes, names: Names) -> np.ndarray:
     """One JSON value a line: [...], {"features": [...]} or {"data": [...]}."""
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
-    rows = (
+    rows = plain.jsonlines(body, len(names))
+    if rows is not None:
+        return rows
+    values = (
         unwrap(decode(line, f"Row {row}"), ("features", "data"), f"Row {row}")
-        for row, line in enumerate(lines, 1)
+        for row, line in enumerate(lines_of(body), 1)
     )
-    return from_lists(list(rows), names)
+    return from_lists(list(values), names)
+
+
+def text_of(body: bytes) -> str:
+    try:
+        text = body.decode("utf-8-sig")  # Excel writes a byte order mark
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise BadRows(f"Line {line} is not UTF-8: send the text in UTF-8.") from None
+    if not text.strip():
+        raise BadRows("The body is empty: send at least one row.")
+    return text
+
+
+def lines_of(body: bytes) -> list[str]:
+    return text_of(body).replace("\r\n", "\n").rstrip("\n").split("\n")
 
 
 def from_lists(rows: list[Any], names: Names) -> np.ndarray:
-    if (
-        set(map(type, rows)) != {list}
-        or set(map(len, rows)) != {len(names)}
-        or set(map(type, chain.from_iterable(rows))) != {float}
-    ):
-        for row, cells in enumerate(rows, 1):
-            if not isinstance(cells, list):
-                raise BadRows(f"Row {row} is {brief(cells)}, not a list of {len(names)} numbers.")
-            expect_length(cells, row, names)
-            for column, cell in enumerate(cells):
-                if type(cell) is not float:
-                    raise BadRows(f"{place(row, column, names)}: {brief(cell)} is not a number.")
-    return checked(np.array(rows), names)
-
-
-def checked(rows: np.ndarray, names: Names) -> np.ndarray:
-    """The rows as float32, as the model was trained; every number must be one there too."""
-    bad = ~(np.abs(rows) <= LARGEST)  # so that NaN is bad too
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        value = rows[row, column]
-        why = "is not a number" if np.isnan(value) else "is too large (at most 3.4e38)"
-        raise BadRows(f"{place(row + 1, column, names)}: {value} {why}.")
-    return rows.astype(np.float32)
+    for row, cells in enumerate(rows, 1):
+        if not isinstance(cells, list):
+            raise BadRows(f"Row {row} is {brief(cells)}, not a list of {len(names)} numbers.")
+        expect_length(cells, row, names)
+        for column, cell in enumerate(cells):
+            why = ""
+            if type(cell) is not float or math.isnan(cell):
+                why = f"{brief(cell)} is not a number"
+            elif abs(cell) > LARGEST:
+                why = f"{cell} is too large (at most 3.4e38)"
+            if why:
+                raise BadRows(f"{place(row, column, names)}: {why}.")
+    return np.array(rows, np.float32)
 
 
 def place(row: int, column: int, names: Names) -> str:
@@ -124,7 +131,7 @@ def expect_length(cells: Sequence[Any], row: int, names: Names) -> None:
 
 def brief(value: Any) -> str:
     """The value as a message shows it: cut short, and only the kind of what may be nested."""
-    if isinstance(value, (list, dict, float)):
+    if isinstance(value, (list, dict)) or (type(value) is float and value == value):
         return {list: "a list", dict: "an object", float: "a number"}[type(value)]
     text = repr(value) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -1,4 +1,5 @@
-"""A request without HTTP: body and headers in, a Response out. `app.py` puts it on the web.
+"""A request without HTTP: body and headers in, a Response out. `asgi.py` and `app.py` put it on
+the web.
 
 Source of the rules: SageMaker Developer Guide, your-algorithms-inference-code and
 your-algorithms-batch-code; API InvokeEndpoint.
@@ -8,6 +9,7 @@ import json
 import logging
 import os
 import re
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,12 @@ READERS = {
     answers.CSV: rows.from_csv,
     answers.JSON: rows.from_json,
     answers.LINES: rows.from_jsonlines,
+}
+KNOWN = ", ".join(READERS)
+ROUTES = {  # path -> methods
+    "/ping": ("GET", "POST"),
+    "/invocations": ("POST",),
+    "/execution-parameters": ("GET",),
 }
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"  # the one header of ours that reaches the caller
 MAX_MB = contract.setting("MAX_PAYLOAD_MB", 25)
@@ -111,7 +119,7 @@ def invocations(
 
 
 def answer(served: Served | str, body: bytes, content_type: str, accept: str) -> Response:
-    kind, known = content_type.split(";")[0].strip().lower(), ", ".join(READERS)
+    kind = content_type.partition(";")[0].strip().lower()
     if isinstance(served, str):
         return error_response(503, served)
     if len(body) > MAX_BYTES:
@@ -119,25 +127,35 @@ def answer(served: Served | str, body: bytes, content_type: str, accept: str) ->
             413, f"The body is over {MAX_MB} MB: send fewer rows a request or raise MAX_PAYLOAD_MB."
         )
     if kind not in READERS:
-        return error_response(415, f"Content-Type {kind[:80]!r} is not known: send {known}.")
+        return error_response(415, f"Content-Type {kind[:80]!r} is not known: send {KNOWN}.")
     wanted, verbose = answers.negotiate(accept, kind)
     if not wanted:
-        return error_response(406, f"Accept {accept[:80]!r} can't be met: ask for {known}.")
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = body.count(b"\n", 0, error.start) + 1
-        return error_response(400, f"Line {line} is not UTF-8: send the text in UTF-8.")
-    if not text.strip():
-        return error_response(400, "The body is empty: send at least one row.")
-    features = READERS[kind](text, served.names)
+        return error_response(406, f"Accept {accept[:80]!r} can't be met: ask for {KNOWN}.")
+    features = READERS[kind](body, served.names)
     labels, probabilities = algorithm.predict(served.model, features)
-    far = np.flatnonzero(((features < served.low) | (features > served.high)).any(axis=1)) + 1
-    flag = "out-of-range=" + ",".join(map(str, far[:10])) if len(far) else ""
-    flag += f",...({len(far)})" if len(far) > 10 else ""
+    flag = far_rows(served, features)
     shown = answers.render(labels, probabilities if verbose else None, served.classes, wanted)
-    note = f"rows={len(features)} {flag}".strip()
+    note = f"rows={len(features)} {flag}" if flag else f"rows={len(features)}"
     return Response(200, wanted, shown.encode(), {ATTRIBUTES: flag} if flag else {}, note)
+
+
+def far_rows(served: Served, features: np.ndarray) -> str:
+    """Which rows are far outside the training data, or ""."""
+    far = (features < served.low) | (features > served.high)
+    if not far.any():
+        return ""
+    rows = np.flatnonzero(far.any(axis=1)) + 1
+    more = f",...({len(rows)})" if len(rows) > 10 else ""
+    return "out-of-range=" + ",".join(map(str, rows[:10])) + more
+
+
+def not_served(method: str, path: str) -> Response:
+    """404 or 405: what ROUTES does not hold."""
+    if path not in ROUTES:
+        return error_response(404, f"There is nothing at {path[:80]!r}: use /ping or /invocations.")
+    allowed = ", ".join(ROUTES[path])
+    answer = error_response(405, f"{method} is not for {path!r}: use {allowed}.")
+    return answer._replace(headers={"Allow": allowed})
 
 
 def error_response(status: int, message: str) -> Response:
@@ -145,6 +163,13 @@ def error_response(status: int, message: str) -> Response:
     return Response(status, answers.JSON, body.encode(), {}, f"error={json.dumps(message)}")
 
 
+def log_line(response: Response, inference_id: str | None, seconds: float) -> str:
+    """One line an invocation; `inference_id` is the caller's name for it."""
+    name = visible(inference_id).replace(" ", "_")[:64] or uuid.uuid4()
+    milliseconds = seconds * 1000
+    return f"invocation id={name} status={response.status} ms={milliseconds:.1f} {response.note}"
+
+
 def visible(text: str | None) -> str:
     """Only what may stand in a header or a log line: no control characters, ASCII."""
-    return re.sub(r"[^\x20-\x7e]", "", text or "")
+    return re.sub(r"[^\x20-\x7e]", "", text) if text else ""

@@ -85,7 +85,7 @@ def test_execution_parameters(server):
     ("method", "path", "headers", "status", "message"),
     [
         ("GET", "/nothing", {}, 404, "There is nothing at '/nothing': use /ping or /invocations."),
-        ("GET", "/invocations", {}, 405, "GET is not for '/invocations': use OPTIONS, POST."),
+        ("GET", "/invocations", {}, 405, "GET is not for '/invocations': use POST."),
         ("POST", "/invocations", {"Content-Type": "image/png"}, 415, "'image/png' is not known"),
         ("POST", "/invocations", CSV | {"Accept": "image/png"}, 406, "can't be met"),
         ("POST", "/invocations", CSV, 400, "The body is empty"),

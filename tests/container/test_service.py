@@ -4,9 +4,7 @@ import json
 import shutil
 from itertools import product
 
-import numpy as np
 import pytest
-import rows
 import service
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -101,10 +99,10 @@ WRONG = [
     (CSV, f"{ROW}\n\n{ROW}", "Row 2 must have 4 values"),
     (CSV, f"{ROW}\n1,abc,3,4", "Row 2, column 2 (bill_depth_mm): 'abc' is not a number."),
     (CSV, "1,2,,4", "Row 1, column 3 (flipper_length_mm): '' is not a number."),
-    (CSV, "1,2,3,nan", "Row 1, column 4 (body_mass_g): nan is not a number."),
-    (CSV, "nan,nan,nan,nan", "Row 1, column 1 (bill_length_mm): nan is not a number."),
-    (CSV, "1,2,3,-Infinity", "Row 1, column 4 (body_mass_g): -inf is too large"),
-    (CSV, "1,2,3,1e39", "Row 1, column 4 (body_mass_g): 1e+39 is too large"),
+    (CSV, "1,2,3,nan", "Row 1, column 4 (body_mass_g): 'nan' is not a number."),
+    (CSV, "nan,nan,nan,nan", "Row 1, column 1 (bill_length_mm): 'nan' is not a number."),
+    (CSV, "1,2,3,-Infinity", "Row 1, column 4 (body_mass_g): '-Infinity' is too large"),
+    (CSV, "1,2,3,1e39", "Row 1, column 4 (body_mass_g): '1e39' is too large"),
     (CSV, "1,2,3,1_0", "Row 1, column 4 (body_mass_g): '1_0' is not a number."),
     (CSV, "1,2,3,\u0663", "Row 1, column 4 (body_mass_g): '\u0663' is not a number."),
     (CSV, "1,2,3,0x10", "Row 1, column 4 (body_mass_g): '0x10' is not a number."),
@@ -132,7 +130,7 @@ WRONG = [
     (JSON, "[[1, 2, 3, null]]", "Row 1, column 4 (body_mass_g): null is not a number."),
     (JSON, "[[1, 2, 3, [4]]]", "Row 1, column 4 (body_mass_g): a list is not a number."),
     (JSON, "[[1, 2, 3, {}]]", "Row 1, column 4 (body_mass_g): an object is not a number."),
-    (JSON, "[[1, 2, 3, NaN]]", "Row 1, column 4 (body_mass_g): nan is not a number."),
+    (JSON, "[[1, 2, 3, NaN]]", "Row 1, column 4 (body_mass_g): NaN is not a number."),
     (JSON, "[[1, 2, Infinity, 4]]", "Row 1, column 3 (flipper_length_mm): inf is too large"),
     (JSON, "[[1, 2, 1e400, 4]]", "Row 1, column 3 (flipper_length_mm): inf is too large"),
     (JSON, f"[[1, 2, {'9' * 5000}, 4]]", "Row 1, column 3 (flipper_length_mm): inf is too large"),
@@ -201,25 +199,6 @@ def test_no_body_makes_an_error_of_the_server(ask, body, content_type, accept):
         else:
             assert answer.status in (400, 406)
             assert json.loads(answer.body)["error"].endswith(".")
-
-
-CELLS = st.one_of(
-    st.floats(width=32).map(repr),
-    st.text("0123456789.+-eE_ \tnaif", max_size=6),
-)
-
-
-@given(st.lists(st.lists(CELLS, min_size=2, max_size=2), min_size=1, max_size=4))
-def test_the_fast_way_through_csv_reads_what_the_slow_way_reads(table):
-    text = "\n".join(map(",".join, table))
-    try:
-        slow = [[rows.number(cell) for cell in row] for row in table]
-    except ValueError:
-        with pytest.raises(rows.BadRows):
-            rows.from_csv(text, ["a", "b"])
-    else:
-        expected = np.array(slow).astype(np.float32)
-        assert rows.from_csv(text, ["a", "b"]).tolist() == expected.tolist()
 
 
 def test_rows_far_from_the_training_data_are_answered_and_flagged(ask):

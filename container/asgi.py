@@ -1,0 +1,113 @@
+"""The web side of service.py as a bare ASGI application, the fast one; `app.py` does it with Flask.
+
+A small request is answered in the event loop, at once. What takes long would hold up the loop, and
+/ping with it, so it goes to a thread. A large body waits in the network until there is a place.
+Source: ASGI specification, HTTP & WebSocket message format.
+"""
+
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import contract
+import service
+
+Headers = dict[bytes, bytes]  # names in lower case
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+SMALL = 16 * 1024  # bytes of a body
+QUICK = 0.005  # seconds: where even small requests take longer, they go to a thread too
+PLACES = 8  # requests that are in memory and at work in threads, at a time
+
+
+class Gone(Exception):
+    """The caller left before the end of the request."""
+
+
+class Application:
+    """`served` is the model, or the reason why there is none."""
+
+    def __init__(self, served: service.Served | str) -> None:
+        self.served = served
+        self.places = asyncio.Semaphore(PLACES)
+        self.threads = ThreadPoolExecutor(PLACES)
+        self.pace = 0.0  # seconds that the last small requests took
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        method, path = scope["method"], scope["path"]
+        try:
+            # HEAD is GET, of which the server sends no body.
+            if ("GET" if method == "HEAD" else method) not in service.ROUTES.get(path, ()):
+                response = service.not_served(method, path)
+            elif path == "/ping":
+                response = service.ping(self.served)
+            elif path == "/execution-parameters":
+                response = service.execution_parameters()
+            else:
+                response = await self.invocations(dict(scope["headers"]), receive)
+        except Gone:
+            return
+        head = {"content-type": response.content_type, "content-length": str(len(response.body))}
+        headers = [(n.encode(), v.encode()) for n, v in (head | response.headers).items()]
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def invocations(self, headers: Headers, receive: Receive) -> service.Response:
+        """Answer here or in a thread, and log it."""
+        started = time.perf_counter()
+        body, more = await part(receive)
+        if more or len(body) > SMALL or self.pace > QUICK:
+            async with self.places:
+                parts, size = [body], len(body)
+                while more and size <= service.MAX_BYTES:  # the server drops what is over
+                    body, more = await part(receive)
+                    parts.append(body)
+                    size += len(body)
+                loop, body = asyncio.get_running_loop(), b"".join(parts)
+                response = await loop.run_in_executor(self.threads, self.answer, body, headers)
+        else:
+            response = self.answer(body, headers)
+        name = text(headers.get(b"x-amzn-sagemaker-inference-id"))
+        line = service.log_line(response, name, time.perf_counter() - started)
+        sys.stdout.write(line + "\n")  # whole, where print writes the end of the line apart
+        sys.stdout.flush()
+        return response
+
+    def answer(self, body: bytes, headers: Headers) -> service.Response:
+        started = time.perf_counter()
+        response = service.invocations(
+            self.served,
+            body,
+            text(headers.get(b"content-type")),
+            text(headers.get(b"accept")),
+            text(headers.get(ATTRIBUTES)),
+        )
+        if len(body) <= SMALL:
+            self.pace += (time.perf_counter() - started - self.pace) / 8
+        return response
+
+
+ATTRIBUTES = service.ATTRIBUTES.lower().encode()
+
+
+def text(header: bytes | None) -> str | None:
+    return None if header is None else header.decode("latin-1")
+
+
+async def part(receive: Receive) -> tuple[bytes, bool]:
+    """A part of the body, and whether there is more."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Gone
+    return message["body"], message["more_body"]
+
+
+app = Application(service.load(contract.model_dir()))
+gc.collect()
+gc.freeze()  # what is there now stays: no need to look at it again, and the workers share it

@@ -1,0 +1,86 @@
+"""The fast way to rows of numbers, for bodies that are written plainly. None: read with care.
+
+Nothing that is wrong may pass here; what is right but unusual, such as `+1`, `.5` or a byte order
+mark, is left to `rows.py`. orjson reads numbers strictly, as JSON writes them. Meanwhile it holds
+Python's lock, and a ping would wait: a large body goes through it in pieces.
+"""
+
+import re
+from itertools import chain
+
+import numpy as np
+import orjson
+
+LARGEST = float(np.finfo(np.float32).max)  # the model is trained on float32
+PIECE = 128 * 1024  # bytes
+NUMERALS = b"0123456789+-.eE "
+SPACE = b" \t\r\n"
+OPENING = re.compile(rb'[ \t\r\n]*(\{[ \t\r\n]*"(?:data|instances)"[ \t\r\n]*:)?[ \t\r\n]*\[')
+BETWEEN = re.compile(rb"[ \t\r\n]*(,[ \t\r\n]*(?=\[)|\Z)")
+
+
+def csv(body: bytes, columns: int) -> np.ndarray | None:
+    """Rows of that many numbers, a line a row."""
+    parts, start, body = [], 0, body.rstrip(b"\r\n")
+    while start < len(body):
+        end = body.find(b"\n", start + PIECE) + 1 or len(body)
+        lines = body[start:end].replace(b"\r\n", b"\n")
+        lines += b"" if lines.endswith(b"\n") else b"\n"
+        separators = lines.translate(None, delete=NUMERALS)
+        rows = len(separators) // columns
+        if separators != (b"," * (columns - 1) + b"\n") * rows:
+            return None
+        try:
+            numbers = orjson.loads(b"[" + lines[:-1].replace(b"\n", b",") + b"]")
+        except orjson.JSONDecodeError:
+            return None
+        parts.append(np.fromiter(numbers, float, rows * columns))
+        start = end
+    return together(parts, columns)
+
+
+def json(body: bytes, columns: int) -> np.ndarray | None:
+    """[[...], ...], alone or as the one value of an object."""
+    opening, rest = OPENING.match(body), body.rstrip(SPACE)
+    if opening and opening[1]:
+        opening = opening if rest.endswith(b"}") else None
+        rest = rest[:-1].rstrip(SPACE)
+    if not opening or not rest.endswith(b"]"):
+        return None
+    return lists(rest[opening.end() : -1].strip(SPACE), columns)
+
+
+def jsonlines(body: bytes, columns: int) -> np.ndarray | None:
+    """A line a row: [...]."""
+    body = body.rstrip(b"\n")
+    inner = body.replace(b"]\n[", b"],[")
+    rows = None if b"\n" in inner else lists(inner, columns)
+    return rows if rows is not None and len(rows) == body.count(b"\n") + 1 else None
+
+
+def lists(inner: bytes, columns: int) -> np.ndarray | None:
+    """Rows of that many numbers: `[...], [...]`."""
+    parts, start = [], 0
+    while start < len(inner):
+        end = inner.find(b"]", start + PIECE) + 1 or len(inner)
+        next_row = BETWEEN.match(inner, end)
+        try:
+            rows = orjson.loads(b"[" + inner[start:end] + b"]")
+            cells = list(chain.from_iterable(rows))
+        except (orjson.JSONDecodeError, TypeError):
+            return None
+        if not next_row or {*map(type, rows)} != {list} or {*map(len, rows)} != {columns}:
+            return None
+        if not {*map(type, cells)} <= {int, float}:  # true is neither
+            return None
+        parts.append(np.fromiter(cells, float, len(cells)))
+        start = next_row.end()
+    return together(parts, columns)
+
+
+def together(parts: list[np.ndarray], columns: int) -> np.ndarray | None:
+    """The rows as float32, if every number fits."""
+    if not parts:
+        return None
+    rows = np.concatenate(parts).reshape(-1, columns)
+    return rows.astype(np.float32) if (np.abs(rows) <= LARGEST).all() else None
