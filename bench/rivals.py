@@ -25,6 +25,19 @@ def instances(rows: Rows) -> bytes:
     return json.dumps({"instances": rows}).encode()
 
 
+def v2(rows: Rows) -> bytes:
+    """One tensor of the Open Inference Protocol (V2), its values flat, row by row."""
+    shape = [len(rows), len(rows[0])]
+    data = [cell for row in rows for cell in row]
+    tensor = {"name": "rows", "shape": shape, "datatype": "FP64", "data": data}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+def named_rows(rows: Rows) -> bytes:
+    """{"rows": [[...], ...]}: BentoML names the arguments of a service's method."""
+    return json.dumps({"rows": rows}).encode()
+
+
 @dataclass(frozen=True)
 class Ask:
     """How rows are sent: POST `body(rows)` to `path`."""
@@ -87,6 +100,64 @@ AWS_SAMPLE = Rival(
     csv=CSV,
     json=None,  # it answers 415 to all but CSV
 )
+FASTAPI = Rival(
+    name="fastapi",
+    title="FastAPI",
+    folder=HERE / "rivals/fastapi",
+    command=(),  # the image's own, as with the next three
+    environment=lambda workers: {"WEB_CONCURRENCY": f"{workers}"},
+    ping="/ping",
+    csv=Ask("/predict/csv", "text/csv", csv_body),
+    json=Ask("/predict", "application/json", instances),
+)
+BENTOML = Rival(
+    name="bentoml",
+    title="BentoML",
+    folder=HERE / "rivals/bentoml",
+    command=(),
+    environment=lambda workers: {"WORKERS": f"{workers}"},
+    ping="/readyz",
+    csv=None,
+    json=Ask("/predict", "application/json", named_rows),
+)
+MLSERVER = Rival(
+    name="mlserver",
+    title="MLServer",
+    folder=HERE / "rivals/mlserver",
+    command=(),
+    environment=lambda workers: {"MLSERVER_PARALLEL_WORKERS": f"{workers}"},
+    ping="/v2/models/penguins/ready",
+    csv=None,
+    json=Ask("/v2/models/penguins/infer", "application/json", v2),
+)
+# A tree is so quick that handing it over costs more than walking it; its users may find that out.
+MLSERVER_ALONE = replace(
+    MLSERVER,
+    name="mlserver_alone",
+    title="MLServer, without its pool",
+    environment=lambda workers: {"MLSERVER_PARALLEL_WORKERS": "0"},
+)
+INFERENCE_SERVER = Rival(
+    name="inference_server",
+    title="inference-server",
+    folder=HERE / "rivals/inference_server",
+    command=(),
+    environment=lambda workers: {"WEB_CONCURRENCY": f"{workers}"},
+    ping="/ping",
+    csv=CSV,
+    json=JSON,
+)
 # What the worker costs without any work of ours: our image and `serve`, a constant answer.
 CONSTANT = replace(OURS, name="constant", title="a constant answer", folder=HERE / "constant")
-RIVALS: tuple[Rival, ...] = (OURS, OURS_FLASK, TUTORIAL, AWS_SAMPLE, CONSTANT)
+RIVALS: tuple[Rival, ...] = (
+    OURS,
+    OURS_FLASK,
+    TUTORIAL,
+    AWS_SAMPLE,
+    FASTAPI,
+    BENTOML,
+    MLSERVER,
+    MLSERVER_ALONE,
+    INFERENCE_SERVER,
+    CONSTANT,
+)
