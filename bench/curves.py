@@ -6,6 +6,7 @@ the Flask adapter beside the other where it goes another way. There is no goal a
 
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,6 +26,7 @@ Points = list[dict[str, Any]]  # x; rate, p50, p99, memory, bytes (of the reques
 Curve = dict[str, Points]  # a line's name -> its points
 ADAPTERS = (OURS, OURS_FLASK)
 WARM = 0.25  # share of a point's time
+LONGEST = 5.0  # seconds for a point of few, large requests
 
 
 class Curves:
@@ -41,8 +43,11 @@ class Curves:
     def point(self, x: float, server: Running, rows: int = 1, connections: int = 8) -> Any:
         """Warm up and measure; where not every request was answered, errors and no figures."""
         url, body = server.address + CSV.path, CSV.body(model.many(rows))
+        begin = time.perf_counter()
+        server.use(CSV.path, body, CSV.content_type, times=1)
+        turn = (time.perf_counter() - begin) * connections  # one request a connection
         load(url, body, CSV.content_type, self.seconds * WARM, connections)
-        one = load(url, body, CSV.content_type, self.seconds, connections)
+        one = load(url, body, CSV.content_type, max(self.seconds, min(turn, LONGEST)), connections)
         if one.errors or not one.rate:
             return {"x": x, "errors": one.errors or {"unanswered": connections}}
         figures = {"rate": one.rate, "p50": one.p50, "p99": one.p99}

@@ -56,7 +56,8 @@ def write(path: Path, goals: Iterable[Goal], noisy: Sequence[str], **figures: An
 def conclude(path: Path | None, goals: Sequence[Goal], noisy: Sequence[str], **figures: Any) -> int:
     """Print the goals, write the record, and return the exit code: 1 if not all are met."""
     print()
-    for line in [*table(goals, noisy), *(f"No verdict: {reason}" for reason in noisy)]:
+    lines = table(goals, noisy) if goals else ()
+    for line in [*lines, *(f"No verdict: {reason}" for reason in noisy)]:
         print(line, flush=True)
     if path is not None:
         write(path, goals, noisy, **figures)
