@@ -53,8 +53,9 @@ class Application:
                 response = await self.invocations(dict(scope["headers"]), receive)
         except Gone:
             return
-        head = {"content-type": response.content_type, "content-length": str(len(response.body))}
-        headers = [(n.encode(), v.encode()) for n, v in (head | response.headers).items()]
+        headers = [(name.encode(), value.encode()) for name, value in response.headers.items()]
+        headers.append((b"content-type", response.content_type.encode()))
+        headers.append((b"content-length", b"%d" % len(response.body)))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
