@@ -14,7 +14,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from byoc import plots
 
@@ -118,10 +118,11 @@ def curve(name: str, lines: dict[str, Any], titles: dict[str, str]) -> Figure:
         for part, dashes in (("p50", "-"), ("p99", "--")):
             latency.plot(x, [one[part] for one in right], linestyle=dashes, **look)
         memory.plot(x, [one["memory"] / 2**20 for one in right], **look)
-    rate.set_title("rows a second" if name == "rows" else "requests a second", loc="left")
-    latency.set_title("p50 (—) and p99 (- -), ms", loc="left")
-    memory.set_title("memory, MiB", loc="left")
+    first = "rows a second" if name == "rows" else "requests a second"
+    for ax, title in ((rate, first), (latency, "p50 —, p99 - -, ms"), (memory, "memory, MiB")):
+        ax.set_title(title, loc="left", fontsize=9)
     latency.set_yscale("log")
+    latency.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     if name == "rows":
         rate.set_yscale("log")
     for ax in (rate, latency, memory):
@@ -131,7 +132,6 @@ def curve(name: str, lines: dict[str, Any], titles: dict[str, str]) -> Figure:
         ax.yaxis.set_major_formatter(FuncFormatter(short))
         ax.yaxis.set_minor_locator(NullLocator())
         ax.set_xlabel(label)
-        ax.title.set_fontsize(9)
         ax.tick_params(labelsize=8)
     for ax in (rate, memory):
         ax.set_ylim(bottom=None if ax.get_yscale() == "log" else 0)

@@ -71,11 +71,14 @@ RUNGS = (
 
 
 def rivals() -> list[Rival]:
-    """The rungs as servers: one image, a command each."""
-    return [
-        Rival(f"rung{n}", rung.title, FOLDER, rung.command, lambda _: {}, "/ping", CSV, None)
-        for n, rung in enumerate(RUNGS, 1)
-    ]
+    """The rungs as servers: one image, a command each, and pandas only where it is used."""
+
+    def server(number: int, rung: Rung) -> Rival:
+        hidden = {} if "pandas" in rung.packages else {"PYTHONPATH": ""}
+        name, command = f"rung{number}", rung.command
+        return Rival(name, rung.title, FOLDER, command, lambda _: hidden, "/ping", CSV, None)
+
+    return [server(number, rung) for number, rung in enumerate(RUNGS, 1)]
 
 
 def code(rung: Rung) -> int:
