@@ -6,14 +6,12 @@ second, latency, start and memory, and what it costs: lines of code, and megabyt
 
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import requires
 from typing import Any
 
 import goals
-import model
 import throughput
 from arguments import parse
 from noise import Noise, Spread
@@ -104,23 +102,15 @@ def needed(packages: Iterable[str]) -> set[str]:
     return found
 
 
-def starts(servers: Servers, noise: Noise, turns: int) -> dict[str, dict[str, Any]]:
-    """Seconds from `docker run` to the first 200, and bytes of memory when idle."""
+def starts(servers: Servers, noise: Noise, turns: int) -> dict[str, list[float]]:
+    """Seconds from `docker run` to the first 200, by the rung's name."""
     seconds: dict[str, list[float]] = {rival.name: [] for rival in servers.rivals}
-    memory: dict[str, int] = {}
-    for turn in range(turns):
+    for _ in range(turns):
         noise.listen()
         for rival in servers.rivals:
             with servers.serving(rival) as server:
                 seconds[rival.name].append(server.seconds)
-                if not turn:
-                    server.use(CSV.path, CSV.body(model.many(1)), CSV.content_type)
-                    time.sleep(0.5)
-                    memory[rival.name] = server.memory()
-    return {
-        name: {"start": Spread.of(values), "memory": memory[name]}
-        for name, values in seconds.items()
-    }
+    return seconds
 
 
 def lines(rungs: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -136,11 +126,11 @@ def lines(rungs: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 def main() -> int:
     arguments = parse(__doc__)
-    turns, seconds = (2, 0.3) if arguments.quick else (7, 1.0)
+    turns, seconds = (3, 0.3) if arguments.quick else (5, 0.8)
     noise = Noise()
     with prepared(arguments.base, rivals()) as servers:
         measured = throughput.measure(servers, noise, turns, seconds)["csv"]
-        started = starts(servers, noise, 1 if arguments.quick else 3)
+        started = starts(servers, noise, 0 if arguments.quick else 2)
         engine = servers.containers.engine
         sizes: dict[str, int] = {
             canonicalize_name(name): size
@@ -153,7 +143,7 @@ def main() -> int:
             "lines": code(rung),
             "installed": sum(sizes[name] for name in needed(rung.packages)),
             **measured[rival.name],
-            **started[rival.name],
+            "start": Spread.of([measured[rival.name]["start"], *started[rival.name]]),
         }
         for rival, rung in zip(rivals(), RUNGS, strict=True)
         if rival.name in measured

@@ -12,7 +12,8 @@ from rivals import Rival
 from servers import Servers
 
 FORMATS = ("csv", "json")
-Measured = dict[str, dict[str, Any]]  # format -> rival -> rate, p50, p99, cpu (Spread), errors
+# format -> rival -> rate, p50, p99, cpu (Spread), start (seconds), memory (bytes), errors
+Measured = dict[str, dict[str, Any]]
 FIGURES = ("rate", "p50", "p99", "cpu")  # 1/s, ms, ms, µs of processor time a request
 WARM = 0.3  # seconds of load in the first turn, which does not count
 
@@ -38,12 +39,14 @@ def measure(servers: Servers, noise: Noise, turns: int, seconds: float) -> Measu
                 one = {**asdict(counted), "cpu": used * 1e6}
                 for what, value in one.items() if turn else ():
                     found[name, rival][what].append(value)
+        idle = {rival: server.memory() for rival, server in started.items()}
     measured: Measured = {name: {} for name in FORMATS}
     for (name, rival), series in found.items():
         spreads = {what: Spread.of(series[what]) for what in FIGURES}
         kinds = {kind for one in series["errors"] for kind in one}
         errors = {kind: sum(one.get(kind, 0) for one in series["errors"]) for kind in kinds}
-        measured[name][rival] = {**spreads, "errors": errors}
+        at_rest = {"start": started[rival].seconds, "memory": idle[rival]}
+        measured[name][rival] = {**spreads, **at_rest, "errors": errors}
     return measured
 
 
