@@ -8,7 +8,7 @@ loaded as a pickle can, and is walked with numpy, so that a server needs no scik
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,15 @@ HYPERPARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 
-class Model(NamedTuple):
-    nodes: np.ndarray  # a row a node; the first is the root
-    classes: np.ndarray
+class Model:
+    """A row a node in `nodes`, the root first; `labels` holds the label that each would give."""
+
+    def __init__(self, nodes: np.ndarray, classes: np.ndarray) -> None:
+        self.nodes, self.classes = nodes, classes
+        self.labels = classes.astype(object)[nodes["probabilities"].argmax(axis=1)]
+        # For `predict_one`: functions from a node's number to what it says.
+        self.feature, self.threshold = nodes["feature"].item, nodes["threshold"].item
+        self.left, self.right = nodes["left"].item, nodes["right"].item
 
 
 def node_type(classes: int) -> np.dtype:
@@ -64,7 +70,7 @@ def save(model: Model, folder: Path) -> None:
 def load(folder: Path) -> Model:
     """Read the model back, trusting nothing in the file: a ValueError says what is wrong."""
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-    classes, count = np.array(metadata["classes"], object), len(metadata["feature_names"])
+    classes, count = np.array(metadata["classes"]), len(metadata["feature_names"])
     nodes = np.load(folder / "tree.npy", allow_pickle=False)
     if not isinstance(nodes, np.ndarray) or nodes.dtype != node_type(len(classes)):
         raise ValueError("tree.npy does not hold the nodes of a tree for these classes")
@@ -102,16 +108,12 @@ def predict(model: Model, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]
             break
         left = features[walking, nodes["feature"][here]] <= nodes["threshold"][here]
         at[walking] = np.where(left, nodes["left"][here], nodes["right"][here])
-    probabilities = nodes["probabilities"][at]
-    return model.classes[probabilities.argmax(axis=1)], probabilities
+    return model.labels[at], nodes["probabilities"][at]
 
 
 def predict_one(model: Model, row: Sequence[float]) -> str:
     """The label of one row: the same, without numpy's cost for each call."""
-    nodes = model.nodes
-    feature, threshold = nodes["feature"].item, nodes["threshold"].item
-    left, right = nodes["left"].item, nodes["right"].item
     at = 0
-    while (column := feature(at)) >= 0:
-        at = left(at) if row[column] <= threshold(at) else right(at)
-    return model.classes.item(nodes["probabilities"][at].argmax())
+    while (column := model.feature(at)) >= 0:
+        at = model.left(at) if row[column] <= model.threshold(at) else model.right(at)
+    return model.labels.item(at)

@@ -53,8 +53,8 @@ class Served(NamedTuple):
     model: algorithm.Model
     names: list[str]
     classes: list[str]
-    low: np.ndarray  # what is below is far outside the training data
-    high: np.ndarray
+    low: list[float]  # for each feature; what is below is far outside the training data
+    high: list[float]
 
 
 def load(folder: Path) -> Served | str:
@@ -67,7 +67,8 @@ def load(folder: Path) -> Served | str:
         lowest, highest = np.array(metadata["training_ranges"], float).reshape(len(names), 2).T
         # Far outside: by more than half of the range that the training data has.
         margin = (highest - lowest) / 2
-        return Served(model, names, classes, lowest - margin, highest + margin)
+        low, high = (lowest - margin).tolist(), (highest + margin).tolist()
+        return Served(model, names, classes, low, high)
     except Exception as error:
         reason = contract.shown(f"The model can't be used: {type(error).__name__}: {error}.")
         log.error(reason)
@@ -79,8 +80,8 @@ def ping(served: Served | str) -> Response:
     if isinstance(served, str):
         return error_response(503, served)
     try:
-        middle = (served.low + served.high) / 2
-        algorithm.predict(served.model, middle[None].astype(np.float32))
+        middle = [(low + high) / 2 for low, high in zip(served.low, served.high, strict=True)]
+        algorithm.predict(served.model, np.array([middle], np.float32))
     except Exception as error:
         log.exception("The model fails to predict:")
         return error_response(503, f"The model fails to predict: {type(error).__name__}: {error}.")
@@ -151,7 +152,7 @@ def one_row(served: Served, body: bytes, kind: str, wanted: str) -> Response | N
     """
     if kind not in ONE_ROW or not (row := ONE_ROW[kind](body, len(served.names))):
         return None
-    if not (all(map(le, served.low.tolist(), row)) and all(map(le, row, served.high.tolist()))):
+    if not (all(map(le, served.low, row)) and all(map(le, row, served.high))):
         return None
     label = algorithm.predict_one(served.model, row)
     return Response(200, wanted, answers.one(label, wanted), {}, "rows=1")

@@ -4,13 +4,15 @@ import asyncio
 import os
 from typing import Any, ClassVar
 
+import contract
 from gunicorn.workers.base import Worker  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
 
 HEAD_BYTES = 64 * 1024  # of a request line and headers, at most
-REQUEST_SECONDS = 60.0  # from the first byte of a request to its last; the platform waits no longer
+# From the first byte of a request to its last; the platform itself waits for 60 s.
+REQUEST_SECONDS = contract.setting("SAGEMAKER_MODEL_SERVER_TIMEOUT", 60)
 
 
 class WithoutGroups(Worker):

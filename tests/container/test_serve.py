@@ -56,9 +56,14 @@ def serving(ml, **variables):
         process.communicate(timeout=60)
 
 
+@pytest.fixture(scope="module", params=["asgi", "flask"])
+def adapter(request):
+    return {"MODEL_SERVER_ADAPTER": request.param}
+
+
 @pytest.fixture(scope="module")
-def server(trained):
-    with serving(trained) as server:
+def server(trained, adapter):
+    with serving(trained, **adapter) as server:
         yield server
 
 
@@ -130,8 +135,8 @@ def test_custom_attributes_come_back_and_far_rows_are_flagged(server):
     assert answered[service.ATTRIBUTES] == "trace=7;out-of-range=1"
 
 
-def test_one_log_line_an_invocation_and_none_a_ping(trained):
-    with serving(trained) as server:
+def test_one_log_line_an_invocation_and_none_a_ping(trained, adapter):
+    with serving(trained, **adapter) as server:
         server.ask("GET", "/ping")
         name = {"X-Amzn-SageMaker-Inference-Id": "order 66\t\x9b"}
         server.ask("POST", "/invocations", ROW * 2, CSV | name)
@@ -148,9 +153,9 @@ def test_one_log_line_an_invocation_and_none_a_ping(trained):
     assert len(lines) == 4
 
 
-def test_ping_is_answered_beside_a_request_and_sigterm_lets_it_finish(trained):
+def test_ping_is_answered_beside_a_request_and_sigterm_lets_it_finish(trained, adapter):
     with (
-        serving(trained) as server,
+        serving(trained, **adapter) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow,
     ):
         slow.sendall(
@@ -170,9 +175,9 @@ def test_ping_is_answered_beside_a_request_and_sigterm_lets_it_finish(trained):
         assert server.process.wait(timeout=60) == 0
 
 
-def test_an_idle_connection_does_not_hold_up_the_stop(trained):
+def test_an_idle_connection_does_not_hold_up_the_stop(trained, adapter):
     # gunicorn alone would wait for it for all of its graceful timeout.
-    with serving(trained) as server, closing(server.connect()) as idle:
+    with serving(trained, **adapter) as server, closing(server.connect()) as idle:
         assert server.ask("GET", "/ping", connection=idle)[0] == 200
         started = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
@@ -204,9 +209,76 @@ def test_a_wrong_setting_stops_with_a_sentence(ml, variable, value):
     assert output == f"The variable {variable}='{value}' must be a whole number of at least 1.\n"
 
 
+def test_an_unknown_adapter_stops_with_a_sentence(ml):
+    process = ml.start("serve", MODEL_SERVER_ADAPTER="django")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output == "The variable MODEL_SERVER_ADAPTER='django' must be asgi or flask.\n"
+
+
+def test_head_is_answered_as_get_without_a_body(server):
+    assert server.ask("HEAD", "/execution-parameters")[:2] == (200, b"")
+
+
+def test_headers_without_end_are_refused(trained):
+    with (
+        serving(trained) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as raw,
+    ):
+        answer = endless(raw, b"GET /ping HTTP/1.1\r\nX: ", b"x" * 4096)
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert b"headers are over 64 KB" in answer
+        assert server.ask("GET", "/ping")[0] == 200
+
+
+def test_a_body_without_end_is_refused_and_the_connection_is_ended(trained):
+    with (
+        serving(trained, SAGEMAKER_MODEL_SERVER_TIMEOUT="2") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as raw,
+    ):
+        head = b"POST /invocations HTTP/1.1\r\nContent-Type: text/csv\r\n"
+        answer = endless(
+            raw, head + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"1" * 4096 + b"\r\n"
+        )
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert server.ask("POST", "/invocations", ROW)[0] == 200
+
+
+def endless(raw, begin, part):
+    """Send `part` until the server hangs up; what it had said by then."""
+    answer = b""
+    raw.sendall(begin)
+    try:
+        while True:
+            raw.sendall(part)
+            raw.settimeout(0.001)
+            try:
+                answer += raw.recv(10_000)
+            except TimeoutError:
+                pass
+            raw.settimeout(60)
+    except OSError:
+        return answer
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [b"\r\n", b"POST /invoc", b"POST /invocations HTTP/1.1\r\nContent-Length: 10\r\n\r\n1,2"],
+    ids=["a blank", "half a head", "half a body"],
+)
+def test_a_request_that_stops_halfway_is_ended(trained, begin):
+    with (
+        serving(trained, SAGEMAKER_MODEL_SERVER_TIMEOUT="1") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as raw,
+    ):
+        raw.sendall(begin)
+        assert raw.recv(100) == b""  # closed without an answer
+        assert server.ask("POST", "/invocations", ROW)[:2] == (200, b"Adelie\n")
+
+
 def test_the_server_imports_neither_scikit_learn_nor_pandas(trained):
     program = (
-        "import sys, app; client = app.app.test_client()\n"
+        "import sys, app, asgi, worker; client = app.app.test_client()\n"
         f"answer = client.post('/invocations', data={ROW!r}, content_type='text/csv')\n"
         "print(answer.text, *{name.split('.')[0] for name in sys.modules})"
     )
@@ -219,5 +291,5 @@ def test_the_server_imports_neither_scikit_learn_nor_pandas(trained):
         check=True,
     )
     words = set(done.stdout.split())
-    assert {"Adelie", "numpy", "flask"} <= words
+    assert {"Adelie", "numpy", "flask", "uvicorn"} <= words
     assert not words & {"sklearn", "pandas", "scipy", "joblib"}

@@ -4,6 +4,8 @@ import json
 import shutil
 from itertools import product
 
+import algorithm
+import numpy as np
 import pytest
 import service
 from hypothesis import example, given
@@ -241,7 +243,8 @@ def test_ping_is_200_with_a_model_that_answers(served):
 
 
 def test_ping_is_503_when_a_prediction_fails(served):
-    broken = served._replace(model=served.model._replace(nodes=served.model.nodes[:1]))
+    model = algorithm.Model(served.model.nodes[:1], np.array(served.classes))
+    broken = served._replace(model=model)
     answer = service.ping(broken)
     assert answer.status == 503
     assert "The model fails to predict: IndexError" in json.loads(answer.body)["error"]
