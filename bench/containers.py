@@ -40,13 +40,19 @@ class Running:
     id: str
     address: str
     seconds: float  # from `docker run` to the first 200
-    statistics: Path  # memory.stat of its cgroup
+    memory_file: Path  # of its cgroup: memory.stat
+    cpu_file: Path  # cpu.stat, in cgroups v1 cpuacct.usage
 
     def memory(self) -> int:
         """Bytes of anonymous memory now."""
-        lines = (line.split() for line in self.statistics.read_text().splitlines())
-        table = {name: int(value) for name, value in lines}
+        table = _table(self.memory_file)
         return table["total_rss"] if "total_rss" in table else table["anon"]
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far, of all its processes."""
+        if self.cpu_file.name == "cpu.stat":
+            return _table(self.cpu_file)["usage_usec"] / 1e6
+        return int(self.cpu_file.read_text()) / 1e9
 
     @contextmanager
     def peak(self, every: float = 0.01) -> Iterator[Peak]:
@@ -110,7 +116,9 @@ class Containers:
         try:
             address = self._wait(container, ping)
             seconds = time.perf_counter() - begin
-            yield Running(container, address, seconds, self._memory_file(container))
+            memory = self._cgroup_file(container, "memory", "memory.stat", "memory.stat")
+            cpu = self._cgroup_file(container, "cpuacct", "cpuacct.usage", "cpu.stat")
+            yield Running(container, address, seconds, memory, cpu)
         finally:
             self._command.ask("rm", "--force", "--volumes", container)
 
@@ -144,17 +152,25 @@ class Containers:
     def _inspect(self, container: str, template: str) -> str:
         return self._command.ask("inspect", f"--format={template}", container).strip()
 
-    def _memory_file(self, container: str) -> Path:
+    def _cgroup_file(self, container: str, controller: str, version1: str, version2: str) -> Path:
         pid = self._inspect(container, "{{.State.Pid}}")
         groups = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().split()]
-        version1 = [path for _, kind, path in groups if "memory" in kind.split(",")]
-        version2 = [path for _, kind, path in groups if not kind]
-        folders = [CGROUPS / "memory" / path[1:] for path in version1]
-        folders += [CGROUPS / path[1:] for path in version2]
-        for folder in folders:
-            if (folder / "memory.stat").is_file():
-                return folder / "memory.stat"
-        raise ByocError(f"The memory of a container can't be read: no memory.stat in {folders}.")
+        files = [
+            CGROUPS / controller / path[1:] / version1
+            for _, kinds, path in groups
+            if controller in kinds.split(",")
+        ]
+        files += [CGROUPS / path[1:] / version2 for _, kinds, path in groups if not kinds]
+        for file in files:
+            if file.is_file():
+                return file
+        raise ByocError(f"A container's {controller} can't be read: no {version1} in its cgroup.")
+
+
+def _table(file: Path) -> dict[str, int]:
+    """The lines `name number` of a cgroup's file."""
+    lines = (line.split() for line in file.read_text().splitlines())
+    return {name: int(value) for name, value in lines}
 
 
 def answers(address: str) -> bool:

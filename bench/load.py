@@ -21,6 +21,7 @@ SCRIPT = Path(__file__).parent / "wrk.lua"
 class Load:
     """What wrk counted: requests a second, milliseconds, and what went wrong, by its kind."""
 
+    requests: int
     rate: float
     p50: float
     p99: float
@@ -64,6 +65,7 @@ def counted(process: "subprocess.Popen[str]") -> Load:
         raise ByocError(f"wrk ended with {process.returncode}: {output[-500:]}")
     found = json.loads(output.splitlines()[-1])
     return Load(
+        requests=found["requests"],
         rate=found["requests"] / found["microseconds"] * 1e6,
         p50=found["p50"] / 1000,
         p99=found["p99"] / 1000,

@@ -84,6 +84,10 @@ def prepared(base: str, rivals: Sequence[Rival]) -> Iterator[Servers]:
             failed |= {rival.name: str(error) for rival in rivals if rival.folder == folder}
             print(f"{tag} is out: {error}", file=sys.stderr)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder_name:
-        trained = model.train(containers, OURS.image, Path(folder_name) / "ml")
+
+        def run(ml: Path) -> str:
+            return containers.run(OURS.image, "train", volumes={"/opt/ml": ml})
+
+        trained = model.train(run, Path(folder_name) / "ml")
         left = [rival for rival in rivals if rival.name not in failed]
         yield Servers(containers, trained, left, failed)

@@ -12,7 +12,8 @@ from rivals import Rival
 from servers import Servers
 
 FORMATS = ("csv", "json")
-Measured = dict[str, dict[str, Any]]  # format -> rival -> rate, p50, p99 (Spread), errors
+Measured = dict[str, dict[str, Any]]  # format -> rival -> rate, p50, p99, cpu (Spread), errors
+FIGURES = ("rate", "p50", "p99", "cpu")  # 1/s, ms, ms, µs of processor time a request
 WARM = 0.3  # seconds of load in the first turn, which does not count
 
 
@@ -30,13 +31,16 @@ def measure(servers: Servers, noise: Noise, turns: int, seconds: float) -> Measu
         for turn in range(turns + 1):
             noise.listen()
             for name, rival, ask in asks:
-                url, body = started[rival].address + ask.path, ask.body(row)
-                one = load(url, body, ask.content_type, seconds if turn else WARM)
-                for what, value in asdict(one).items() if turn else ():
+                server, length = started[rival], seconds if turn else WARM
+                used = server.cpu()
+                counted = load(server.address + ask.path, ask.body(row), ask.content_type, length)
+                used = (server.cpu() - used) / max(1, counted.requests)
+                one = {**asdict(counted), "cpu": used * 1e6}
+                for what, value in one.items() if turn else ():
                     found[name, rival][what].append(value)
     measured: Measured = {name: {} for name in FORMATS}
     for (name, rival), series in found.items():
-        spreads = {what: Spread.of(series[what]) for what in ("rate", "p50", "p99")}
+        spreads = {what: Spread.of(series[what]) for what in FIGURES}
         kinds = {kind for one in series["errors"] for kind in one}
         errors = {kind: sum(one.get(kind, 0) for one in series["errors"]) for kind in kinds}
         measured[name][rival] = {**spreads, "errors": errors}
@@ -55,9 +59,9 @@ def lines(measured: Measured) -> Iterator[str]:
         if not entries:
             continue
         yield f"\nOne {name.upper()} row a request, 8 connections, 2 workers"
-        yield f"{'':24} {'requests/s':>12} {'spread':>7} {'p50 ms':>8} {'p99 ms':>8}"
+        yield f"{'':24} {'requests/s':>12} {'spread':>7} {'p50 ms':>8} {'p99 ms':>8} {'cpu µs':>7}"
         for rival, entry in sorted(entries.items(), key=lambda item: -item[1]["rate"].median):
-            median, spread = entry["rate"].median, entry["rate"].relative
-            figures = f"{median:12,.0f} {spread:7.0%} "
-            figures += f"{entry['p50'].median:8.2f} {entry['p99'].median:8.2f}"
+            rate, p50, p99, cpu = (entry[what] for what in FIGURES)
+            figures = f"{rate.median:12,.0f} {rate.relative:7.0%} {p50.median:8.2f} "
+            figures += f"{p99.median:8.2f} {cpu.median:7.0f}"
             yield f"{rival:24} " + (f"errors: {entry['errors']}" if entry["errors"] else figures)

@@ -1,7 +1,7 @@
-"""The bench's own modules, which run as scripts."""
+"""The files of bench/ as modules; they import each other by their bare names."""
 
 import sys
 from pathlib import Path
 
-# Last: the names of the container's modules come first.
-sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "container")]
