@@ -23,7 +23,11 @@ def ping():
 
 @app.route("/invocations", methods=["POST"])
 def invocations():
-    data = pd.read_csv(io.StringIO(request.get_data(as_text=True)), header=None)
+    if request.content_type != "text/csv":
+        return Response("CSV only\n", status=415, mimetype="text/plain")
+    rows = pd.read_csv(io.StringIO(request.data.decode()), header=None)
+    print(f"rows: {len(rows)}")  # theirs prints a line a request, too
     out = io.StringIO()
-    pd.DataFrame({"results": model().predict(data.values)}).to_csv(out, header=False, index=False)
+    species = pd.DataFrame({"results": model().predict(rows)})
+    species.to_csv(out, header=False, index=False)
     return Response(out.getvalue(), mimetype="text/csv")
