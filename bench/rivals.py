@@ -130,7 +130,7 @@ MLSERVER = Rival(
     csv=None,
     json=Ask("/v2/models/penguins/infer", "application/json", v2),
 )
-# A tree is so quick that handing it over costs more than walking it; its users may find that out.
+# Its pool is what its documentation advises; a small tree is quicker without.
 MLSERVER_ALONE = replace(
     MLSERVER,
     name="mlserver_alone",

@@ -26,7 +26,7 @@ def invocations():
     if request.content_type != "text/csv":
         return Response("CSV only\n", status=415, mimetype="text/plain")
     rows = pd.read_csv(io.StringIO(request.data.decode()), header=None)
-    print(f"rows: {len(rows)}")  # theirs prints a line a request, too
+    print(f"rows: {len(rows)}")  # a line a request, as theirs
     out = io.StringIO()
     species = pd.DataFrame({"results": model().predict(rows)})
     species.to_csv(out, header=False, index=False)

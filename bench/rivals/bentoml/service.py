@@ -13,7 +13,7 @@ import numpy as np
 
 @bentoml.service(
     workers=int(os.environ.get("WORKERS", "2")),
-    logging={"access": {"enabled": False}},  # none of the others writes a line a request
+    logging={"access": {"enabled": False}},  # as with the others, no line a request
 )
 class Penguins:
     """The model of the penguins."""

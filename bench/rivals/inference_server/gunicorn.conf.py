@@ -1,6 +1,7 @@
 """gunicorn as the documentation of inference-server has it: synchronous workers, one a vCPU.
 
-The number comes from WEB_CONCURRENCY, which gunicorn reads; warming up is in its FAQ.
+The number comes from WEB_CONCURRENCY, which gunicorn reads; warming up is in its FAQ. The log of
+each request and of debugging, which its example has, is left out.
 (inference-server.readthedocs.io: Deployment, Configuring Gunicorn workers; FAQ)
 """
 
