@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from select import PIPE_BUF
 from typing import Any
 
 import contract
@@ -22,6 +23,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 SMALL = 16 * 1024  # bytes of a body
 QUICK = 0.005  # seconds: where even small requests take longer, they go to a thread too
+LOG_SECONDS = 0.05  # the server ends no sooner after its last answer
 PLACES = 8  # requests that are in memory and at work in threads, at a time
 
 
@@ -37,6 +39,7 @@ class Application:
         self.places = asyncio.Semaphore(PLACES)
         self.threads = ThreadPoolExecutor(PLACES)
         self.pace = 0.0  # seconds that the last small requests took
+        self.log = Log()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -75,9 +78,7 @@ class Application:
         else:
             response = self.answer(body, headers)
         name = text(headers.get(b"x-amzn-sagemaker-inference-id"))
-        line = service.log_line(response, name, time.perf_counter() - started)
-        sys.stdout.write(line + "\n")  # whole, where print writes the end of the line apart
-        sys.stdout.flush()
+        self.log.add(service.log_line(response, name, time.perf_counter() - started))
         return response
 
     def answer(self, body: bytes, headers: Headers) -> service.Response:
@@ -92,6 +93,26 @@ class Application:
         if len(body) <= SMALL:
             self.pace += (time.perf_counter() - started - self.pace) / 8
         return response
+
+
+class Log:
+    """Lines for stdout, written a few at a time: each write wakes the engine's logging."""
+
+    def __init__(self) -> None:
+        self.waiting = ""
+
+    def add(self, line: str) -> None:
+        if len(self.waiting) + len(line) >= PIPE_BUF:
+            self.write()
+        if not self.waiting:
+            asyncio.get_running_loop().call_later(LOG_SECONDS, self.write)
+        self.waiting += line + "\n"
+
+    def write(self) -> None:
+        """At most PIPE_BUF at once: lines of two workers never mix."""
+        sys.stdout.write(self.waiting)
+        sys.stdout.flush()
+        self.waiting = ""
 
 
 ATTRIBUTES = service.ATTRIBUTES.lower().encode()
