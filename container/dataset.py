@@ -104,7 +104,7 @@ class Reader:
                 yield part
                 if quoted:
                     return
-            line += block.count(b"\n")
+            line += block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
 
     def blocks(self, file: BinaryIO) -> Iterator[bytes]:
         """The file's bytes, cut at ends of lines; without a byte order mark, as Excel writes it."""
