@@ -22,11 +22,12 @@ book: setup
 test: setup
 	$(BIN)/pytest -n auto --dist loadfile
 
-## bench: what the local AWS costs, and the image beside the usual ones (QUICK=1: fewer repetitions)
+## bench: what the local AWS costs, and image and training beside the usual ones (QUICK=1: fewer repetitions)
 bench: setup
 	@mkdir -p _build/bench
 	$(BIN)/python bench/local_aws.py $(if $(QUICK),--quick) --json _build/bench/local_aws.json
 	$(BIN)/python bench/image.py $(if $(QUICK),--quick) --json _build/bench/image.json
+	$(BIN)/python bench/training.py $(if $(QUICK),--quick) --json _build/bench/training.json
 
 ## lab: JupyterLab on the notebooks, with your local AWS up
 lab: setup
