@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import select
 import shutil
 import signal
 import sys
@@ -16,13 +15,13 @@ from urllib.parse import unquote
 
 import psutil
 from cheroot import wsgi
-from cheroot.server import HTTPConnection
 
 from byoc import engines
 from byoc.errors import ByocError
 from byoc.local import daemon, moto, snapshot
 from byoc.local.clients import Clients
 from byoc.local.front import Front
+from byoc.local.http import Connection
 from byoc.local.options import Options
 from byoc.local.service import Platform
 from byoc.local.slots import Slots
@@ -32,7 +31,6 @@ from byoc.local.trail import Trail
 HOST = "127.0.0.1"
 THREADS = 256  # requests that are answered at a time; an invocation may take a minute
 IDLE = 60  # seconds after which a connection without a request is closed
-NEXT = 20  # milliseconds in which a thread waits for its connection's next request
 
 
 def _with_whole_path(application: Callable) -> Callable:
@@ -45,28 +43,6 @@ def _with_whole_path(application: Callable) -> Callable:
         return application(environ, start_response)
 
     return answer
-
-
-class _Connection(HTTPConnection):
-    """Keeps its thread while requests follow each other, and nobody waits for a thread.
-
-    From request to request cheroot hands a connection to the thread that watches all idle ones, and
-    from there to another thread. That costs as much as a short request itself.
-    """
-
-    def communicate(self) -> bool:
-        """Answer requests; whether the connection is to be kept open."""
-        kept = super().communicate()
-        while kept and self.server.ready and not self.server.requests.qsize and self._asked_again():
-            kept = super().communicate()
-        return kept
-
-    def _asked_again(self) -> bool:
-        if self.rfile.has_data():
-            return True
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        return bool(poll.poll(NEXT))
 
 
 class Server:
@@ -95,7 +71,7 @@ class Server:
             timeout=IDLE,
             shutdown_timeout=1,
         )
-        self._server.ConnectionClass = _Connection
+        self._server.ConnectionClass = Connection
         self._server.keep_alive_conn_limit = 4096
         try:
             self._server.prepare()

@@ -1,0 +1,74 @@
+"""cheroot's connections, made quick for clients that send one request after the other."""
+
+import io
+import select
+import socket
+from typing import Any
+
+from cheroot.makefile import MakeFile
+from cheroot.server import HTTPConnection
+
+NEXT = 20  # milliseconds in which a thread waits for its connection's next request
+
+
+class _Received(socket.SocketIO):
+    """What comes from a socket, counted."""
+
+    count = 0
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = super().readinto(buffer)
+        self.count += count or 0
+        return count
+
+
+class _Reader(io.BufferedReader):
+    """As cheroot's own, which is written in Python so that it can say whether it `has_data`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._received = _Received(sock, "r")
+        super().__init__(self._received)
+        self.bytes_read = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.bytes_read += len(data)
+        return data
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        self.bytes_read += len(line)
+        return line
+
+    def has_data(self) -> bool:
+        """Whether something has come that was not yet read."""
+        return self._received.count > self.bytes_read
+
+
+def _file(sock: socket.socket, mode: str = "r", size: int = io.DEFAULT_BUFFER_SIZE) -> Any:
+    return _Reader(sock) if "r" in mode else MakeFile(sock, mode, size)
+
+
+class Connection(HTTPConnection):
+    """Keeps its thread while requests follow each other, and nobody waits for a thread.
+
+    Between two requests cheroot hands a connection to the thread that watches the idle ones, and
+    from there to another thread: that costs as much as a short request itself.
+    """
+
+    def __init__(self, server: Any, sock: socket.socket, makefile: Any = None) -> None:
+        super().__init__(server, sock, _file)
+
+    def communicate(self) -> bool:
+        """Answer requests; whether the connection is to be kept open."""
+        kept = super().communicate()
+        while kept and self.server.ready and not self.server.requests.qsize and self._asked_again():
+            kept = super().communicate()
+        return kept
+
+    def _asked_again(self) -> bool:
+        if self.rfile.has_data():
+            return True
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(NEXT))
