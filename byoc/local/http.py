@@ -5,8 +5,7 @@ import select
 import socket
 from typing import Any
 
-from cheroot.makefile import MakeFile
-from cheroot.server import HTTPConnection
+from cheroot.server import HTTPConnection, HTTPRequest
 
 NEXT = 20  # milliseconds in which a thread waits for its connection's next request
 
@@ -45,8 +44,43 @@ class _Reader(io.BufferedReader):
         return self._received.count > self.bytes_read
 
 
-def _file(sock: socket.socket, mode: str = "r", size: int = io.DEFAULT_BUFFER_SIZE) -> Any:
-    return _Reader(sock) if "r" in mode else MakeFile(sock, mode, size)
+class _Writer:
+    """What goes to a socket; while `holding` it is kept for the next time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._held = b""
+        self.holding = False
+        self.bytes_written = 0
+
+    def write(self, data: bytes) -> int:
+        """Send all that is held and `data`; each part of it may take the socket's whole timeout."""
+        whole, self._held = self._held + data, b""
+        if self.holding:
+            self._held = whole
+            return len(data)
+        rest = memoryview(whole)
+        while rest:
+            rest = rest[self._socket.send(rest) :]
+        self.bytes_written += len(whole)
+        return len(data)
+
+
+class _Request(HTTPRequest):
+    """Sends the headers together with the first piece of the body."""
+
+    def send_headers(self) -> None:
+        self.conn.wfile.holding = True
+        super().send_headers()
+        self.conn.wfile.holding = False
+
+    def respond(self) -> None:
+        super().respond()
+        self.conn.wfile.write(b"")  # an answer without a body
+
+
+def _file(sock: socket.socket, mode: str = "r", size: int = 0) -> _Reader | _Writer:
+    return _Reader(sock) if "r" in mode else _Writer(sock)
 
 
 class Connection(HTTPConnection):
@@ -55,6 +89,8 @@ class Connection(HTTPConnection):
     Between two requests cheroot hands a connection to the thread that watches the idle ones, and
     from there to another thread: that costs as much as a short request itself.
     """
+
+    RequestHandlerClass = _Request
 
     def __init__(self, server: Any, sock: socket.socket, makefile: Any = None) -> None:
         super().__init__(server, sock, _file)
