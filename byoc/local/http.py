@@ -96,13 +96,18 @@ class Connection(HTTPConnection):
         super().__init__(server, sock, _file)
 
     def communicate(self) -> bool:
-        """Answer requests; whether the connection is to be kept open."""
-        kept = super().communicate()
-        while kept and self.server.ready and not self.server.requests.qsize and self._asked_again():
+        """Answer requests; whether the connection is to be kept open.
+
+        One that says nothing goes to the idle ones, also when it is new: it would hold a thread.
+        """
+        kept = True
+        while kept and self._asks():
             kept = super().communicate()
+            if not self.server.ready or self.server.requests.qsize:
+                break
         return kept
 
-    def _asked_again(self) -> bool:
+    def _asks(self) -> bool:
         if self.rfile.has_data():
             return True
         poll = select.poll()
