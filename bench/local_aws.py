@@ -8,15 +8,19 @@ import argparse
 import itertools
 import json
 import os
+import re
+import shutil
 import statistics
+import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import urllib3
 
 from byoc import engines
@@ -84,6 +88,7 @@ class Bench:
         )
         self.role = role["Role"]["Arn"]
         self._numbers = itertools.count()
+        self.notes: list[str] = []  # said beside the results
 
     def start_job(self) -> str:
         """Create a training job; returns its name."""
@@ -151,28 +156,61 @@ class Bench:
             times.append(seconds(deployed) - started[-1])
         return result("endpoint in service, beyond serve's own start", "s", 1.0, times)
 
-    def invocation_overhead(self) -> Result:
-        """InvokeEndpoint beside the same request to the container itself, taken in turns."""
-        http = urllib3.PoolManager(retries=False)
+    @contextmanager
+    def both(self) -> Iterator[tuple[str, str]]:
+        """Where the endpoint is invoked, and where a container of the same image is asked."""
         engine = engines.engine("process")
-        url = f"{self.aws.url}/endpoints/{self._endpoint()}/invocations"
-        differences: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
             ml = OptML.create(path=Path(folder) / "ml")
             with engine.run(engine.image("bench:1"), ["serve"], ml=ml) as container:
                 assert container.ready()
-                ask: list[tuple[str, list[float]]]
-                ask = [(url, []), (f"{container.url}/invocations", [])]
-                for i in range(300 if self.quick else 2000):
-                    for address, times in ask:
-                        start = time.perf_counter()
-                        answer = http.request("POST", address, body=BODY)
-                        times.append((time.perf_counter() - start) * 1000)
-                        assert answer.status == 200, answer.data
-                    if i >= 100:  # both are warm
-                        differences.append(ask[0][1][-1] - ask[1][1][-1])
+                endpoint = self._endpoint()
+                yield (
+                    f"{self.aws.url}/endpoints/{endpoint}/invocations",
+                    f"{container.url}/invocations",
+                )
                 container.stop(0)
+
+    def invocation_overhead(self) -> Result:
+        """InvokeEndpoint beside the same request to the container itself, taken in turns."""
+        http = urllib3.PoolManager(retries=False)
+        differences: list[float] = []
+        with self.both() as addresses:
+            for i in range(300 if self.quick else 2000):
+                times = []
+                for address in addresses:
+                    start = time.perf_counter()
+                    answer = http.request("POST", address, body=BODY)
+                    times.append((time.perf_counter() - start) * 1000)
+                    assert answer.status == 200, answer.data
+                if i >= 100:  # both are warm
+                    differences.append(times[0] - times[1])
         return result("InvokeEndpoint, beyond the container's answer", "ms", 5.0, differences)
+
+    def clients_overhead(self) -> Result:
+        """The same with eight clients at a time: the medians of wrk's runs, taken in turns."""
+        invoked, asked = [], []
+        used = []
+        with self.both() as (endpoint, container):
+            wrk(endpoint, 1)  # both are warm
+            wrk(container, 1)
+            for _ in range(3 if self.quick else 7):
+                before = self._processor_time()
+                invoked.append(wrk(endpoint, 3))
+                used.append((self._processor_time() - before) * 1e6 / invoked[-1].requests)
+                asked.append(wrk(container, 3))
+        rates = [statistics.median(run.rate for run in runs) for runs in (invoked, asked)]
+        self.notes.append(
+            f"eight clients: InvokeEndpoint {rates[0]:.0f} a second, {statistics.median(used):.0f} "
+            f"microseconds of processor each; the container alone {rates[1]:.0f} a second"
+        )
+        differences = [a.median - b.median for a, b in zip(invoked, asked, strict=True)]
+        return result("InvokeEndpoint, the same with eight clients", "ms", 3.0, differences)
+
+    def _processor_time(self) -> float:
+        """Seconds that the local AWS's process has worked."""
+        times = psutil.Process(self.aws.pid).cpu_times()
+        return times.user + times.system
 
     def many_jobs(self) -> str:
         """Fifty jobs at once; how many ran at a time, and how long it took."""
@@ -188,28 +226,6 @@ class Bench:
         most = max(sum(a <= begin < b for a, b in spans) for begin, _ in spans)
         return f"fifty jobs of {TRAIN:g} s at once: {taken:.1f} s, at most {most} at a time"
 
-    def many_clients(self) -> str:
-        """A thousand invocations from 32 clients."""
-        url = f"{self.aws.url}/endpoints/{self._endpoint()}/invocations"
-        statuses: list[int] = []
-
-        def ask() -> None:
-            http = urllib3.PoolManager(retries=False)
-            for _ in range(32):
-                statuses.append(http.request("POST", url, body=BODY).status)
-
-        threads = [threading.Thread(target=ask) for _ in range(32)]
-        start = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        taken = time.perf_counter() - start
-        wrong = [status for status in statuses if status != 200]
-        assert len(statuses) == 1024
-        assert not wrong, wrong
-        return f"1,024 invocations from 32 clients: {1024 / taken:.0f} a second, no error"
-
     def _endpoint(self) -> str:
         return self.sagemaker.list_endpoints(StatusEquals="InService")["Endpoints"][0][
             "EndpointName"
@@ -217,6 +233,43 @@ class Bench:
 
     def _status(self, name: str) -> str:
         return self.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"]
+
+
+@dataclass
+class Load:
+    """What wrk found: the median of the answers in milliseconds, and how many there were."""
+
+    median: float
+    rate: float  # a second
+    requests: int
+
+
+def wrk(url: str, duration: int) -> Load:
+    """Eight clients that ask again as soon as they have their answer, with a boto3's headers."""
+    scope = "Credential=123456789012/20261123/us-east-1/sagemaker/aws4_request"
+    headers = {
+        "Content-Type": "text/csv",
+        "User-Agent": "Boto3/1.44.5 md/Botocore#1.44.5 ua/2.1 os/linux lang/python#3.12",
+        "X-Amz-Date": "20261123T000000Z",
+        "Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=content-type;host;x-amz-date, "
+        f"Signature={'0' * 64}",
+        "amz-sdk-invocation-id": "3f0a2b1c-1111-4222-8333-444455556666",
+        "amz-sdk-request": "attempt=1",
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(f'wrk.method = "POST"\nwrk.body = "{BODY.decode()}"\n')
+        script.flush()
+        command = ["wrk", "-t1", "-c8", f"-d{duration}s", "--latency", "-s", script.name, url]
+        for name, value in headers.items():
+            command += ["-H", f"{name}: {value}"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in said, said
+    assert "Socket errors" not in said, said
+    found = re.findall(
+        r"50%\s+([\d.]+)(us|ms|s)\n(?s:.*?)(\d+) requests in(?s:.*)/sec:\s+([\d.]+)", said
+    )
+    ((median, unit, requests, rate),) = found
+    return Load(float(median) * {"us": 0.001, "ms": 1, "s": 1000}[unit], float(rate), int(requests))
 
 
 def start_up(quick: bool) -> Result:
@@ -243,7 +296,11 @@ def main() -> None:
             bench.endpoint_overhead(),
             bench.invocation_overhead(),
         ]
-        for line in (*results, bench.many_clients(), bench.many_jobs()):
+        if shutil.which("wrk"):
+            results.append(bench.clients_overhead())
+        else:
+            bench.notes.append("eight clients: not measured, because wrk is not installed")
+        for line in (*results, *bench.notes, bench.many_jobs()):
             print(line, flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(r) for r in results], indent=2) + "\n")

@@ -24,22 +24,36 @@ class Call:
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self.environ = environ
-        self.request = Request(environ)
         self.time = time.time()
-        signed = self.request.headers.get("Authorization", "")
-        match = CREDENTIAL.search(signed)
-        if match is None and "X-Amz-Credential" in self.request.args:
-            match = CREDENTIAL.search(f"Credential={self.request.args['X-Amz-Credential']}")
+        match = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+        if match is None and "X-Amz-Credential" in environ.get("QUERY_STRING", ""):
+            match = CREDENTIAL.search(f"Credential={self.request.args.get('X-Amz-Credential')}")
         self.service: str | None = match[3] if match else None
         region = match[2] if match else DEFAULT_REGION
         account = moto.account_of(match[1]) if match else DEFAULT_ACCOUNT
         self.caller = Identity(account, region, match[1] if match else account)
 
+    @cached_property
+    def request(self) -> Request:
+        """The request as werkzeug reads it."""
+        return Request(self.environ)
+
+    @property
+    def method(self) -> str:
+        return self.environ["REQUEST_METHOD"]
+
+    @property
+    def raw_path(self) -> str:
+        """The path as it came, in which a name may hold an encoded slash."""
+        return self.environ["RAW_URI"].partition("?")[0]
+
     @property
     def from_a_web_page(self) -> bool:
         """A page the user looks at must not reach what can start programs here."""
-        request = self.request
-        return "Origin" in request.headers or not LOOPBACK.fullmatch(request.host)
+        environ = self.environ
+        return "HTTP_ORIGIN" in environ or not LOOPBACK.fullmatch(
+            environ.get("HTTP_HOST", "localhost")
+        )
 
     @property
     def body(self) -> bytes:
@@ -55,7 +69,7 @@ class Call:
     @cached_property
     def target(self) -> tuple[str, str]:
         """What X-Amz-Target says: the service's prefix and the operation."""
-        prefix, _, name = self.request.headers.get("X-Amz-Target", "").rpartition(".")
+        prefix, _, name = self.environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")
         return prefix.rpartition(".")[2], name
 
     @cached_property

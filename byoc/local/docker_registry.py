@@ -58,7 +58,7 @@ class Registry:
     def serves(call: Call) -> bool:
         """Whether the request is for the registry: not signed, and not for a bucket or a service
         whose paths begin alike."""
-        path = call.request.path
+        path = call.environ["PATH_INFO"]
         mine = path == "/v2" or path.startswith("/v2/")
         return mine and call.service is None and bool(OWN_HOST.fullmatch(call.request.host))
 

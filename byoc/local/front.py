@@ -4,15 +4,14 @@ to moto."""
 import json
 import logging
 import re
-import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from werkzeug.wrappers import Response
 
 from byoc.local import iam, moto, protocol, quotas, status, tags, trail
+from byoc.local.answer import Answer, request_id
 from byoc.local.call import Call
 from byoc.local.daemon import STATUS
 from byoc.local.docker_registry import Registry
@@ -24,8 +23,7 @@ from byoc.local.service import Context, Platform
 
 log = logging.getLogger(__name__)
 
-INVOCATIONS = re.compile(r"/endpoints/([^/]*)/invocations")
-STREAMED = re.compile(r"/endpoints/([^/]*)/invocations-response-stream")
+INVOCATIONS = re.compile(r"/endpoints/([^/]*)/invocations(-response-stream)?")
 RUNTIME = re.compile(r"/endpoints/([^/]+)/(async-invocations)")
 # Services of which we answer operations in the JSON protocol, by what X-Amz-Target calls them.
 # What they lack in OPERATIONS is moto's; SageMaker's is all ours.
@@ -35,32 +33,6 @@ SERVICES = {
     "ResourceGroupsTaggingAPI_20170126": "resourcegroupstaggingapi",
     "CloudTrail_20131101": "cloudtrail",
 }
-
-
-@dataclass
-class Answer:
-    """moto's answer, as it came."""
-
-    status: str
-    headers: list[tuple[str, str]]
-    chunks: Iterable[bytes]
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
-        start_response(self.status, self.headers)
-        return self.chunks
-
-    @property
-    def status_code(self) -> int:
-        return int(self.status.split()[0])
-
-    @property
-    def whole(self) -> bytes:
-        """The body, read to its end and kept."""
-        if not isinstance(self.chunks, list):
-            chunks, self.chunks = self.chunks, [b"".join(self.chunks)]
-            if hasattr(chunks, "close"):
-                chunks.close()
-        return b"".join(self.chunks)
 
 
 class Front:
@@ -76,7 +48,7 @@ class Front:
         if call.from_a_web_page:
             refused = Response("The local AWS does not talk to web pages.", 403)
             return refused(environ, start_response)
-        if call.request.path == STATUS:
+        if environ["PATH_INFO"] == STATUS:
             runs = json.dumps(status.runs(self.platform))
             return Response(runs, content_type="application/json")(environ, start_response)
         if self.registry.serves(call):
@@ -86,7 +58,7 @@ class Front:
             call.read()
         answer = self._answer(call)
         if isinstance(answer, Response):
-            answer.headers["x-amzn-RequestId"] = str(uuid.uuid4())
+            answer.headers["x-amzn-RequestId"] = request_id()
         if kept:
             body = answer.get_data() if isinstance(answer, Response) else answer.whole
             self.platform.trail.record(call, answer.status_code, dict(answer.headers), body)
@@ -104,12 +76,9 @@ class Front:
 
     def _route(self, call: Call) -> Response | Answer:
         context = Context(self.platform, call.caller.account, call.caller.region)
-        posted = call.request.method == "POST"
-        path = call.environ["RAW_URI"].partition("?")[0]  # a name may hold an encoded slash
-        if posted and (match := INVOCATIONS.fullmatch(path)):
-            return invoke_endpoint(context, unquote(match[1]), call.request)
-        if posted and (match := STREAMED.fullmatch(path)):
-            return invoke_endpoint_with_response_stream(context, unquote(match[1]), call.request)
+        if call.method == "POST" and (match := INVOCATIONS.fullmatch(call.raw_path)):
+            invoke = invoke_endpoint_with_response_stream if match[2] else invoke_endpoint
+            return invoke(context, unquote(match[1]), call.environ)
         if match := RUNTIME.fullmatch(call.request.path):
             raise not_implemented(f"sagemaker-runtime: {match[2]}")
         if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":

@@ -8,13 +8,15 @@ import functools
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from botocore.model import Shape
 from werkzeug.wrappers import Request, Response
 
 from byoc.local import eventstream, protocol
+from byoc.local.answer import Answer, request_id
 from byoc.local.connections import Exchange, NoAnswer, TimedOut, Unreachable
 from byoc.local.deployment import Deployment
 from byoc.local.endpoint_metrics import Invocation
@@ -34,7 +36,10 @@ INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
 NEW_SESSION = "X-Amzn-SageMaker-New-Session-Id"
 CLOSED_SESSION = "X-Amzn-SageMaker-Closed-Session-Id"
 # The only headers that come back from the container.
-RETURNED = ("Content-Type", CUSTOM_ATTRIBUTES, INFERENCE_ID, NEW_SESSION, CLOSED_SESSION)
+RETURNED = {
+    name: name.lower()
+    for name in ("Content-Type", CUSTOM_ATTRIBUTES, INFERENCE_ID, NEW_SESSION, CLOSED_SESSION)
+}
 VISIBLE = re.compile(r"[\x20-\x7e\t]{0,1024}")  # what a header's value may be
 NOT_IMPLEMENTED = ("TargetContainerHostname", "InferenceComponentName")
 
@@ -42,20 +47,20 @@ operation = operation_of("sagemaker-runtime")
 
 
 @operation
-def invoke_endpoint(context: Context, name: str, request: Request) -> Response:
+def invoke_endpoint(context: Context, name: str, environ: dict[str, Any]) -> Answer | Response:
     """Pass the request to a container, chosen by variant, weight or session, and its answer back.
 
     Raises AWSError as AWS answers.
     """
-    call = _Call(context, name, "InvokeEndpoint", request)
+    call = _Call(context, name, "InvokeEndpoint", environ)
     try:
         with call.watched():
             exchange = call.send()
             content = exchange.read(PAYLOAD)
         headers = call.returned(content)
         call.finish(exchange.status)
-        kind = headers.pop("Content-Type", "")
-        return Response(content, 200, headers, content_type=kind)
+        headers["Content-Length"] = f"{len(content)}"
+        return _answer(headers, [content])
     except _ModelError as error:
         call.finish(error.status)
         return error.response(call)
@@ -64,9 +69,11 @@ def invoke_endpoint(context: Context, name: str, request: Request) -> Response:
 
 
 @operation
-def invoke_endpoint_with_response_stream(context: Context, name: str, request: Request) -> Response:
+def invoke_endpoint_with_response_stream(
+    context: Context, name: str, environ: dict[str, Any]
+) -> Answer | Response:
     """Pass the request to a container, and its answer back in parts as they come."""
-    call = _Call(context, name, "InvokeEndpointWithResponseStream", request)
+    call = _Call(context, name, "InvokeEndpointWithResponseStream", environ)
     try:
         with call.watched():
             exchange = call.send()
@@ -80,14 +87,14 @@ def invoke_endpoint_with_response_stream(context: Context, name: str, request: R
         raise
     if "Content-Type" in headers:
         headers["X-Amzn-SageMaker-Content-Type"] = headers.pop("Content-Type")
+    headers["Content-Type"] = eventstream.CONTENT_TYPE
     exchange.until(call.received + STREAM_TIMEOUT)
-    return Response(
-        _Parts(call, exchange),
-        200,
-        headers,
-        content_type=eventstream.CONTENT_TYPE,
-        direct_passthrough=True,
-    )
+    return _answer(headers, _Parts(call, exchange))
+
+
+def _answer(headers: dict[str, str], chunks: Iterable[bytes]) -> Answer:
+    headers["x-amzn-RequestId"] = request_id()
+    return Answer("200 OK", list(headers.items()), chunks)
 
 
 class _ModelError(Exception):
@@ -129,13 +136,16 @@ class _ModelError(Exception):
 class _Call:
     """One request on its way to a container and back; `finish` must end it."""
 
-    def __init__(self, context: Context, name: str, operation: str, request: Request) -> None:
+    def __init__(
+        self, context: Context, name: str, operation: str, environ: dict[str, Any]
+    ) -> None:
         self.received = time.monotonic()
         self.context, self.name = context, name
-        self._headers, members = _headers(operation, name, request)
+        values = tuple(map(environ.get, _variables(operation)))
+        self._headers, members = _checked(operation, name, values)
         self._target, self._session = members.get("TargetVariant"), members.get("SessionId")
         self._deployment = _deployment(context, name)
-        self._body = _body(request)
+        self._body = _body(environ)
         self._exchange: Exchange | None = None
         self._token: object | None = None
 
@@ -184,7 +194,7 @@ class _Call:
         if not _good(self._exchange):
             raise _ModelError(status, content.decode("utf-8", "replace"))
         given = self._exchange.headers
-        headers = {name: given[name] for name in RETURNED if name in given}
+        headers = {name: given[key] for name, key in RETURNED.items() if key in given}
         if not all(VISIBLE.fullmatch(value) for value in headers.values()):
             raise self._no_response()
         if NEW_SESSION in headers:
@@ -263,7 +273,13 @@ def _deployment(context: Context, name: str) -> Deployment:
     return endpoint.runtime
 
 
-def _body(request: Request) -> bytes:
+def _body(environ: dict[str, Any]) -> bytes:
+    length = environ.get("CONTENT_LENGTH", "")
+    if length.isdecimal() and int(length) <= PAYLOAD:  # nearly always
+        body = environ["wsgi.input"].read(int(length))
+        if len(body) == int(length):
+            return body
+    request = Request(environ)
     if (request.content_length or 0) > PAYLOAD:
         for _ in range(DRAINED // PAYLOAD):
             if not request.stream.read(PAYLOAD):
@@ -274,31 +290,38 @@ def _body(request: Request) -> bytes:
 
 
 @functools.cache
-def _members(operation: str) -> list[tuple[str, str, str, Shape]]:
-    """Each header of an operation: member, name for the client, name for the container, shape."""
+def _members(operation: str) -> list[tuple[str, str, Shape]]:
+    """Each header of an operation: its member, its name on the wire, the member's shape."""
     shape = protocol.service("sagemaker-runtime").operation_model(operation).input_shape
-    headers = []
-    for member, rule in shape.members.items():
-        if rule.serialization.get("location") == "header":
-            name = rule.serialization["name"]
-            headers.append((member, name, "Accept" if member == "Accept" else name, rule))
-    return headers
+    return [
+        (member, rule.serialization["name"], rule)
+        for member, rule in shape.members.items()
+        if rule.serialization.get("location") == "header"
+    ]
 
 
-def _headers(
-    operation: str, endpoint: str, request: Request
+@functools.cache
+def _variables(operation: str) -> list[str]:
+    """What WSGI calls each of these headers."""
+    names = [name.upper().replace("-", "_") for _, name, _ in _members(operation)]
+    return [name if name == "CONTENT_TYPE" else f"HTTP_{name}" for name in names]
+
+
+@functools.lru_cache(maxsize=1024)  # a client sends the same ones again and again
+def _checked(
+    operation: str, endpoint: str, values: tuple[str | None, ...]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The headers that pass to the container, and the members they are, checked."""
     passed, members, problems = {}, {}, []
-    for member, theirs, ours, shape in _members(operation):
-        value = request.headers.get(theirs)
+    for (member, name, shape), value in zip(_members(operation), values, strict=True):
         if value is None:
             continue
         place = member[0].lower() + member[1:]
         problems += protocol.violations(shape, value, place)
         if not VISIBLE.fullmatch(value):
             problems.append(f"Value at '{place}' must be at most 1024 visible ASCII characters")
-        passed[ours] = members[member] = value
+        # to the client the stream's type is a header of SageMaker's, to the container it is not
+        passed["Accept" if member == "Accept" else name] = members[member] = value
     if problems:
         plural = "s" if len(problems) > 1 else ""
         message = f"{len(problems)} validation error{plural} detected: {'; '.join(problems)}"

@@ -21,6 +21,7 @@ from byoc.errors import ByocError
 from byoc.local import daemon, moto, snapshot
 from byoc.local.clients import Clients
 from byoc.local.front import Front
+from byoc.local.http import Connection
 from byoc.local.options import Options
 from byoc.local.service import Platform
 from byoc.local.slots import Slots
@@ -70,6 +71,7 @@ class Server:
             timeout=IDLE,
             shutdown_timeout=1,
         )
+        self._server.ConnectionClass = Connection
         self._server.keep_alive_conn_limit = 4096
         try:
             self._server.prepare()

@@ -63,7 +63,7 @@ NAMES = {
 
 def keeps(call: Call) -> bool:
     """Whether the call is a management event. The platform's own calls never come here."""
-    service, request = call.service, call.request
+    service = call.service
     if service is None:
         return False
     if service == "sagemaker":
@@ -71,7 +71,7 @@ def keeps(call: Call) -> bool:
     if service in ("s3", "s3express"):
         return not _on_objects(call)
     if service == "lambda":
-        return not request.path.endswith("/invocations")
+        return not call.request.path.endswith("/invocations")
     pattern = DATA.get(service)
     return pattern is None or not re.fullmatch(pattern, call.operation or "")
 
