@@ -6,6 +6,7 @@ loaded as a pickle can, and is walked with numpy, so that a server needs no scik
 """
 
 import json
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ class Model:
     def __init__(self, nodes: np.ndarray, classes: np.ndarray) -> None:
         self.nodes, self.classes = nodes, classes
         self.labels = classes.astype(object)[nodes["probabilities"].argmax(axis=1)]
-        # For `predict_one`: functions from a node's number to what it says.
-        self.feature, self.threshold = nodes["feature"].item, nodes["threshold"].item
-        self.left, self.right = nodes["left"].item, nodes["right"].item
+        # For `predict_one`: Python takes a number out of these sooner than out of numpy's arrays.
+        self.feature, self.threshold = array("i", nodes["feature"]), array("d", nodes["threshold"])
+        self.left, self.right = array("i", nodes["left"]), array("i", nodes["right"])
 
 
 def node_type(classes: int) -> np.dtype:
@@ -112,7 +113,8 @@ def predict(model: Model, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def predict_one(model: Model, row: Sequence[float]) -> str:
     """The label of one row: the same, without numpy's cost for each call."""
+    feature, threshold, left, right = model.feature, model.threshold, model.left, model.right
     at = 0
-    while (column := model.feature(at)) >= 0:
-        at = model.left(at) if row[column] <= model.threshold(at) else model.right(at)
-    return model.labels.item(at)
+    while (column := feature[at]) >= 0:
+        at = left[at] if row[column] <= threshold[at] else right[at]
+    return model.labels[at]

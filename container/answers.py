@@ -11,13 +11,15 @@ import numpy as np
 CSV, JSON, LINES = TYPES = ("text/csv", "application/json", "application/jsonlines")
 
 
-@functools.lru_cache(maxsize=256)  # callers seldom change their mind
-def negotiate(accept: str, default: str) -> tuple[str, bool]:
-    """(type, verbose): of the types with the highest q the request's own, else the first.
+@functools.lru_cache(maxsize=64)  # callers seldom change their mind
+def negotiate(content_type: str, accept: str) -> tuple[str, str, bool]:
+    """(the request's type, the answer's, verbose): of the types with the highest q the request's
+    own, else the first.
 
-    `verbose=true` is a parameter of a type: `application/json; verbose=true`. ("", False) if
-    no type will do.
+    `verbose=true` is a parameter of a type: `application/json; verbose=true`. The answer's type is
+    "" if no type will do.
     """
+    default = content_type.partition(";")[0].strip().lower()
     ranges: dict[str, tuple[float, bool]] = {}
     for item in accept.lower().split(","):
         pattern, *parameters = (part.strip() for part in item.split(";"))
@@ -31,7 +33,7 @@ def negotiate(accept: str, default: str) -> tuple[str, bool]:
         q, verbose = next((ranges[p] for p in patterns if p in ranges), (0.0, False))
         if q > best[0]:
             best = (q, offer, verbose)
-    return best[1], best[2]
+    return default, best[1], best[2]
 
 
 def render(

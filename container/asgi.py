@@ -6,6 +6,7 @@ Source: ASGI specification, HTTP & WebSocket message format.
 """
 
 import asyncio
+import functools
 import gc
 import sys
 import time
@@ -56,9 +57,9 @@ class Application:
                 response = await self.invocations(dict(scope["headers"]), receive)
         except Gone:
             return
-        headers = [(name.encode(), value.encode()) for name, value in response.headers.items()]
-        headers.append((b"content-type", response.content_type.encode()))
-        headers.append((b"content-length", b"%d" % len(response.body)))
+        headers = head(response.content_type, len(response.body))
+        for name, value in response.headers.items():
+            headers = [*headers, (name.encode(), value.encode())]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
@@ -99,20 +100,22 @@ class Log:
     """Lines for stdout, written a few at a time: each write wakes the engine's logging."""
 
     def __init__(self) -> None:
-        self.waiting = ""
+        self.lines: list[str] = []
 
     def add(self, line: str) -> None:
-        if len(self.waiting) + len(line) >= PIPE_BUF:
-            self.write()
-        if not self.waiting:
+        if not self.lines:
             asyncio.get_running_loop().call_later(LOG_SECONDS, self.write)
-        self.waiting += line + "\n"
+        self.lines.append(line)
 
     def write(self) -> None:
-        """At most PIPE_BUF at once: lines of two workers never mix."""
-        sys.stdout.write(self.waiting)
-        sys.stdout.flush()
-        self.waiting = ""
+        """In blocks of at most PIPE_BUF bytes: the lines of two workers never mix."""
+        lines, self.lines, block = self.lines, [], ""
+        for line in [*lines, ""]:
+            if not line or len(block) + len(line) >= PIPE_BUF:
+                sys.stdout.write(block)
+                sys.stdout.flush()
+                block = ""
+            block += line + "\n"
 
 
 ATTRIBUTES = service.ATTRIBUTES.lower().encode()
@@ -120,6 +123,11 @@ ATTRIBUTES = service.ATTRIBUTES.lower().encode()
 
 def text(header: bytes | None) -> str | None:
     return None if header is None else header.decode("latin-1")
+
+
+@functools.lru_cache(maxsize=256)  # the answers to one row are few
+def head(content_type: str, length: int) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", content_type.encode()), (b"content-length", b"%d" % length)]
 
 
 async def part(receive: Receive) -> tuple[bytes, bool]:

@@ -8,8 +8,8 @@ your-algorithms-batch-code; API InvokeEndpoint.
 import json
 import logging
 import os
-import random
 import re
+import struct
 from operator import le
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +53,7 @@ class Served(NamedTuple):
     model: algorithm.Model
     names: list[str]
     classes: list[str]
+    form: struct.Struct  # of one row
     low: list[float]  # for each feature; what is below is far outside the training data
     high: list[float]
 
@@ -68,7 +69,7 @@ def load(folder: Path) -> Served | str:
         # Far outside: by more than half of the range that the training data has.
         margin = (highest - lowest) / 2
         low, high = (lowest - margin).tolist(), (highest + margin).tolist()
-        return Served(model, names, classes, low, high)
+        return Served(model, names, classes, struct.Struct(f"{len(names)}f"), low, high)
     except Exception as error:
         reason = contract.shown(f"The model can't be used: {type(error).__name__}: {error}.")
         log.error(reason)
@@ -114,7 +115,7 @@ def invocations(
     except Exception:
         log.exception("A bug in the server:")
         response = error_response(500, "The server failed; its log holds the reason.")
-    if own := visible(attributes)[:1024]:
+    if attributes and (own := visible(attributes)[:1024]):
         joined = ";".join([own, *response.headers.values()])
         # 1,024 characters is the platform's limit; the caller's own part is never cut for ours.
         response.headers[ATTRIBUTES] = joined if len(joined) <= 1024 else own
@@ -122,20 +123,19 @@ def invocations(
 
 
 def answer(served: Served | str, body: bytes, content_type: str, accept: str) -> Response:
-    kind = content_type.partition(";")[0].strip().lower()
     if isinstance(served, str):
         return error_response(503, served)
     if len(body) > MAX_BYTES:
         return error_response(
             413, f"The body is over {MAX_MB} MB: send fewer rows a request or raise MAX_PAYLOAD_MB."
         )
+    kind, wanted, verbose = answers.negotiate(content_type, accept)
     if kind not in READERS:
         return error_response(415, f"Content-Type {kind[:80]!r} is not known: send {KNOWN}.")
-    wanted, verbose = answers.negotiate(accept, kind)
     if not wanted:
         return error_response(406, f"Accept {accept[:80]!r} can't be met: ask for {KNOWN}.")
-    if not verbose and (quick := one_row(served, body, kind, wanted)):
-        return quick
+    if kind in ONE_ROW and not verbose and (label := label_of_one(served, body, kind)):
+        return Response(200, wanted, answers.one(label, wanted), {}, "rows=1")
     features = READERS[kind](body, served.names)
     labels, probabilities = algorithm.predict(served.model, features)
     flag = far_rows(served, features)
@@ -144,18 +144,15 @@ def answer(served: Served | str, body: bytes, content_type: str, accept: str) ->
     return Response(200, wanted, shown.encode(), {ATTRIBUTES: flag} if flag else {}, note)
 
 
-def one_row(served: Served, body: bytes, kind: str, wanted: str) -> Response | None:
-    """The answer to what most requests are: one plain row within the range of the training data.
+def label_of_one(served: Served, body: bytes, kind: str) -> str | None:
+    """The label, if the request is what most are: one plain row, not far outside the training data.
 
-    None: answer it like any other. In pure Python, since numpy's calls take longer to begin than
-    all of this.
+    In pure Python, since numpy's calls take longer to begin than all of this.
     """
-    if kind not in ONE_ROW or not (row := ONE_ROW[kind](body, len(served.names))):
+    row = ONE_ROW[kind](body, served.form)
+    if not row or not (all(map(le, served.low, row)) and all(map(le, row, served.high))):
         return None
-    if not (all(map(le, served.low, row)) and all(map(le, row, served.high))):
-        return None
-    label = algorithm.predict_one(served.model, row)
-    return Response(200, wanted, answers.one(label, wanted), {}, "rows=1")
+    return algorithm.predict_one(served.model, row)
 
 
 def far_rows(served: Served, features: np.ndarray) -> str:
@@ -184,11 +181,14 @@ def error_response(status: int, message: str) -> Response:
 
 def log_line(response: Response, inference_id: str | None, seconds: float) -> str:
     """One line an invocation; `inference_id` is the caller's name for it."""
-    name = visible(inference_id).replace(" ", "_")[:64] or f"{random.getrandbits(64):016x}"
+    name = visible(inference_id).replace(" ", "_")[:64] if inference_id else ""
     milliseconds = seconds * 1000
-    return f"invocation id={name} status={response.status} ms={milliseconds:.1f} {response.note}"
+    return (
+        f"invocation id={name or '-'} status={response.status} ms={milliseconds:.1f} "
+        f"{response.note}"
+    )
 
 
-def visible(text: str | None) -> str:
+def visible(text: str) -> str:
     """Only what may stand in a header or a log line: no control characters, ASCII."""
-    return re.sub(r"[^\x20-\x7e]", "", text) if text else ""
+    return re.sub(r"[^\x20-\x7e]", "", text)
