@@ -9,6 +9,7 @@ import re
 import numpy as np
 
 CSV, JSON, LINES = TYPES = ("text/csv", "application/json", "application/jsonlines")
+QUOTED = re.compile(r'[,"\r\n]')  # what makes csv.writer put a cell in quotes
 
 
 @functools.lru_cache(maxsize=64)  # callers seldom change their mind
@@ -48,12 +49,16 @@ def render(
         file = io.StringIO()
         csv.writer(file, lineterminator="\n").writerows(zip(*columns, strict=True))
         return file.getvalue()
+    if wanted == JSON and probabilities is None:
+        words = labels.tolist()
+        quoted = {word: json.dumps(word) for word in set(words)}
+        return '{"predictions": [' + ", ".join([quoted[word] for word in words]) + "]}"
     objects = [{"label": label} for label in labels.tolist()]
     for label, row in zip(objects, chances, strict=probabilities is not None):
         label["probabilities"] = dict(zip(classes, row, strict=True))
     if wanted == LINES:
         return "".join(json.dumps(label) + "\n" for label in objects)
-    return json.dumps({"predictions": objects if chances else labels.tolist()})
+    return json.dumps({"predictions": objects})
 
 
 @functools.lru_cache(maxsize=1024)
@@ -64,8 +69,5 @@ def one(label: str, wanted: str) -> bytes:
 
 def one_a_line(labels: list[str]) -> str:
     """The labels as CSV, or "" if they are no text or one of them needs quotes."""
-    if {*map(type, labels)} != {str} or "" in labels:
-        return ""
-    text = "\n".join(labels)
-    plain = text.count("\n") == len(labels) - 1 and not any(mark in text for mark in ',"\r')
-    return text + "\n" if plain else ""
+    plain = all(type(label) is str and label and not QUOTED.search(label) for label in set(labels))
+    return "\n".join(labels) + "\n" if plain else ""

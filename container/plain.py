@@ -9,11 +9,13 @@ import re
 import struct
 from itertools import chain
 
+import cells
 import numpy as np
 import orjson
 
 LARGEST = float(np.finfo(np.float32).max)  # the model is trained on float32
 PIECE = 128 * 1024  # bytes
+SHORT = 1024  # bytes; orjson begins sooner than numpy
 NUMERALS = b"0123456789+-.eE "
 ONE_LINE = NUMERALS + b","
 SPACE = b" \t\r\n"
@@ -52,22 +54,37 @@ def one_json(body: bytes, form: struct.Struct) -> tuple[float, ...] | None:
 
 def csv(body: bytes, columns: int) -> np.ndarray | None:
     """Rows of that many numbers, a line a row."""
-    parts, start, body = [], 0, body.rstrip(b"\r\n")
-    while start < len(body):
-        end = body.find(b"\n", start + PIECE) + 1 or len(body)
+    parts, start, size = [], 0, len(body)
+    while size and body[size - 1] in b"\r\n":
+        size -= 1
+    while start < size:
+        end = body.find(b"\n", start + PIECE, size) + 1 or size
         lines = body[start:end].replace(b"\r\n", b"\n")
         lines += b"" if lines.endswith(b"\n") else b"\n"
         separators = lines.translate(None, delete=NUMERALS)
         rows = len(separators) // columns
         if separators != (b"," * (columns - 1) + b"\n") * rows:
             return None
-        try:
-            numbers = orjson.loads(b"[" + lines[:-1].replace(b"\n", b",") + b"]")
-        except orjson.JSONDecodeError:
+        numbers = float32(numbers_of(lines))
+        if numbers is None:
             return None
-        parts.append(np.fromiter(numbers, float, rows * columns))
+        parts.append(numbers)
         start = end
-    return together(parts, columns)
+    return np.concatenate(parts).reshape(-1, columns) if parts else None
+
+
+def numbers_of(lines: bytes) -> np.ndarray:
+    """All numbers of whole lines, one after the other; NaN if one of them is none."""
+    if len(lines) > SHORT:
+        padded = lines + bytes(cells.WORD)
+        starts, stops = cells.split(padded)
+        numbers, good = cells.decimals(cells.words(padded)[starts], stops - starts)
+        if good.all():
+            return numbers
+    try:  # a few, or longer ones, or such as 1e5
+        return np.array(orjson.loads(b"[" + lines[:-1].replace(b"\n", b",") + b"]"), float)
+    except orjson.JSONDecodeError:
+        return np.array([np.nan])
 
 
 def json(body: bytes, columns: int) -> np.ndarray | None:
@@ -97,21 +114,22 @@ def lists(inner: bytes, columns: int) -> np.ndarray | None:
         next_row = BETWEEN.match(inner, end)
         try:
             rows = orjson.loads(b"[" + inner[start:end] + b"]")
-            cells = list(chain.from_iterable(rows))
+            numbers = list(chain.from_iterable(rows))
         except (orjson.JSONDecodeError, TypeError):
             return None
         if not next_row or {*map(type, rows)} != {list} or {*map(len, rows)} != {columns}:
             return None
-        if not {*map(type, cells)} <= {int, float}:  # true is neither
+        if not {*map(type, numbers)} <= {int, float}:  # true is neither
             return None
-        parts.append(np.fromiter(cells, float, len(cells)))
+        part = float32(np.fromiter(numbers, float, len(numbers)))
+        if part is None:
+            return None
+        parts.append(part)
         start = next_row.end()
-    return together(parts, columns)
+    return np.concatenate(parts).reshape(-1, columns) if parts else None
 
 
-def together(parts: list[np.ndarray], columns: int) -> np.ndarray | None:
-    """The rows as float32, if every number fits."""
-    if not parts:
-        return None
-    rows = (parts[0] if len(parts) == 1 else np.concatenate(parts)).reshape(-1, columns)
-    return None if np.count_nonzero(np.abs(rows) > LARGEST) else rows.astype(np.float32)
+def float32(numbers: np.ndarray) -> np.ndarray | None:
+    """The numbers as float32, if all fit; NaN does not."""
+    fits = np.count_nonzero(np.abs(numbers) <= LARGEST) == len(numbers)
+    return numbers.astype(np.float32) if fits else None

@@ -149,7 +149,7 @@ def label_of_one(served: Served, body: bytes, kind: str) -> str | None:
 
     In pure Python, since numpy's calls take longer to begin than all of this.
     """
-    row = ONE_ROW[kind](body, served.form)
+    row = ONE_ROW[kind](body, served.form) if len(body) < plain.SHORT else None
     if not row or not (all(map(le, served.low, row)) and all(map(le, row, served.high))):
         return None
     return algorithm.predict_one(served.model, row)
