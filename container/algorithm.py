@@ -1,5 +1,5 @@
-"""The one file to replace with your own model: HYPERPARAMETERS, fit, save, load, predict and
-predict_one.
+"""The one file to replace with your own model: HYPERPARAMETERS, fit, save, load, and predict
+in its three forms.
 
 Here: scikit-learn's decision tree. It is saved as a table of numbers, which can't run code when
 loaded as a pickle can, and is walked with numpy, so that a server needs no scikit-learn.
@@ -97,18 +97,27 @@ def load(folder: Path) -> Model:
     return Model(nodes, classes)
 
 
-def predict(model: Model, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, and probabilities a class, of float32 rows: the same as scikit-learn's, bit for bit.
+def predict(model: Model, features: np.ndarray) -> np.ndarray:
+    """The labels of float32 rows: the same as scikit-learn's, bit for bit."""
+    return model.labels[leaves(model, features)]
+
+
+def predict_proba(model: Model, features: np.ndarray) -> np.ndarray:
+    """The probability of each class (a column) for each row."""
+    return model.nodes["probabilities"][leaves(model, features)]
+
+
+def leaves(model: Model, features: np.ndarray) -> np.ndarray:
+    """The node where each row ends.
 
     As in scikit-learn, a float32 feature is compared with a float64 threshold.
     """
     parts = range(0, len(features), PART)
-    at = np.concatenate([leaves(model.nodes, features[part : part + PART]) for part in parts])
-    return model.labels[at], model.nodes["probabilities"][at]
+    return np.concatenate([walk(model.nodes, features[part : part + PART]) for part in parts])
 
 
-def leaves(nodes: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """The leaf of each row."""
+def walk(nodes: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """From the root down, all rows together."""
     cells = np.ascontiguousarray(features).ravel()
     first = np.arange(len(features)) * features.shape[1]  # of each row in `cells`
     at = np.zeros(len(features), np.intp)

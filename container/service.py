@@ -137,9 +137,10 @@ def answer(served: Served | str, body: bytes, content_type: str, accept: str) ->
     if kind in ONE_ROW and not verbose and (label := label_of_one(served, body, kind)):
         return Response(200, wanted, answers.one(label, wanted), {}, "rows=1")
     features = READERS[kind](body, served.names)
-    labels, probabilities = algorithm.predict(served.model, features)
+    labels = algorithm.predict(served.model, features)
+    probabilities = algorithm.predict_proba(served.model, features) if verbose else None
     flag = far_rows(served, features)
-    shown = answers.render(labels, probabilities if verbose else None, served.classes, wanted)
+    shown = answers.render(labels, probabilities, served.classes, wanted)
     note = f"rows={len(features)} {flag}" if flag else f"rows={len(features)}"
     return Response(200, wanted, shown.encode(), {ATTRIBUTES: flag} if flag else {}, note)
 

@@ -26,7 +26,8 @@ def test_predicts_exactly_as_scikit_learn(data, features):
     # At a threshold itself, rounded to float32 either way, a slip in types would show.
     cuts = model.nodes["threshold"].astype(np.float32)[:, None].repeat(3, axis=1)
     for rows in (features, unseen, cuts, np.nextafter(cuts, np.float32(np.inf))):
-        predicted, probabilities = algorithm.predict(model, rows)
+        predicted = algorithm.predict(model, rows)
+        probabilities = algorithm.predict_proba(model, rows)
         assert predicted.tolist() == oracle.predict(rows).tolist()
         assert probabilities.tolist() == oracle.predict_proba(rows).tolist()
 
