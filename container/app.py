@@ -1,16 +1,16 @@
 """The web side of service.py, with Flask: routes, headers and one log line an invocation."""
 
-import logging
-import sys
+import threading
 import time
 
 import contract
+import logs
 import service
 from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, HTTPException
 
-logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
 served = service.load(contract.model_dir())
+log = logs.Log(lambda *when: threading.Timer(*when).start())
 app = Flask(__name__)
 app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
 
@@ -78,5 +78,5 @@ def log_invocation(response: Response) -> Response:
     if "answer" in request.environ:
         name = request.headers.get("X-Amzn-SageMaker-Inference-Id")
         seconds = time.perf_counter() - request.environ["started"]
-        logging.info(service.log_line(request.environ["answer"], name, seconds))
+        log.add(service.log_line(request.environ["answer"], name, seconds))
     return response

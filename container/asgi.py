@@ -8,14 +8,13 @@ Source: ASGI specification, HTTP & WebSocket message format.
 import asyncio
 import functools
 import gc
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from select import PIPE_BUF
 from typing import Any
 
 import contract
+import logs
 import service
 
 Headers = dict[bytes, bytes]  # names in lower case
@@ -24,7 +23,6 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 SMALL = 16 * 1024  # bytes of a body
 QUICK = 0.005  # seconds: where even small requests take longer, they go to a thread too
-LOG_SECONDS = 0.05  # the server ends no sooner after its last answer
 PLACES = 8  # requests that are in memory and at work in threads, at a time
 
 
@@ -40,7 +38,7 @@ class Application:
         self.places = asyncio.Semaphore(PLACES)
         self.threads = ThreadPoolExecutor(PLACES)
         self.pace = 0.0  # seconds that the last small requests took
-        self.log = Log()
+        self.log = logs.Log(lambda *when: asyncio.get_running_loop().call_later(*when))
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -94,28 +92,6 @@ class Application:
         if len(body) <= SMALL:
             self.pace += (time.perf_counter() - started - self.pace) / 8
         return response
-
-
-class Log:
-    """Lines for stdout, written a few at a time: each write wakes the engine's logging."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def add(self, line: str) -> None:
-        if not self.lines:
-            asyncio.get_running_loop().call_later(LOG_SECONDS, self.write)
-        self.lines.append(line)
-
-    def write(self) -> None:
-        """In blocks of at most PIPE_BUF bytes: the lines of two workers never mix."""
-        lines, self.lines, block = self.lines, [], ""
-        for line in [*lines, ""]:
-            if not line or len(block) + len(line) >= PIPE_BUF:
-                sys.stdout.write(block)
-                sys.stdout.flush()
-                block = ""
-            block += line + "\n"
 
 
 ATTRIBUTES = service.ATTRIBUTES.lower().encode()
