@@ -6,7 +6,7 @@ SOURCE := _build/source
 # It runs snapshots, also where Docker is: make book BYOC_ENGINE=docker builds and runs images.
 ALONE := BYOC_HOME="$(CURDIR)/_build/byoc" BYOC_ENGINE="$${BYOC_ENGINE:-process}"
 
-.PHONY: book test bench lab notebooks lint lock setup clean
+.PHONY: book test bench measured lab notebooks lint lock setup clean
 
 ## book: execute every notebook on the local AWS and render the pages
 book: setup
@@ -22,12 +22,18 @@ book: setup
 test: setup
 	$(BIN)/pytest -n auto --dist loadfile
 
-## bench: what the local AWS costs, and image and training beside the usual ones (QUICK=1: fewer repetitions)
+## bench: every figure of the Performance page, beside what one would otherwise use (QUICK=1: some)
+BENCHES := local_aws image serving rungs curves training book
 bench: setup
-	@mkdir -p _build/bench
-	$(BIN)/python bench/local_aws.py $(if $(QUICK),--quick) --json _build/bench/local_aws.json
-	$(BIN)/python bench/image.py $(if $(QUICK),--quick) --json _build/bench/image.json
-	$(BIN)/python bench/training.py $(if $(QUICK),--quick) --json _build/bench/training.json
+	@rm -rf _build/bench && mkdir -p _build/bench
+	-@for bench in $(BENCHES); do echo "\n== $$bench"; \
+		$(BIN)/python bench/$$bench.py $(if $(QUICK),--quick) --json _build/bench/$$bench.json; done
+	@$(BIN)/python bench/report.py _build/bench
+
+## measured: keep the last whole bench as the one that the book shows
+measured: setup
+	cp _build/bench/*.json book/measured/
+	$(BIN)/python bench/figures.py book/measured book/figures
 
 ## lab: JupyterLab on the notebooks, with your local AWS up
 lab: setup
@@ -50,7 +56,9 @@ lint: setup
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate
 lock: setup
-	$(LOCK) --all-extras pyproject.toml -o requirements.txt
+	@# rfc3987-syntax checks two formats of JSON schemas that nothing here has, and makes each
+	@# program that imports nbformat start two seconds later
+	printf 'rfc3987-syntax\n' | $(LOCK) --all-extras pyproject.toml --excludes - -o requirements.txt
 	$(LOCK) --group container -o container/requirements.txt
 	$(LOCK) --group awscli -o tests/clients/awscli.txt
 	$(LOCK) --group sdk-v2 -o tests/clients/sdk_v2.txt
