@@ -185,7 +185,7 @@ def log_line(response: Response, inference_id: str | None, seconds: float) -> st
     name = visible(inference_id).replace(" ", "_")[:64] if inference_id else ""
     milliseconds = seconds * 1000
     return (
-        f"invocation id={name or '-'} status={response.status} ms={milliseconds:.1f} "
+        f"invocation id={name or '-'} status={response.status} ms={milliseconds:.2f} "
         f"{response.note}"
     )
 
