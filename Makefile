@@ -5,6 +5,8 @@ SOURCE := _build/source
 # The book has a local AWS of its own: yours, if one runs, is left alone.
 # It runs snapshots, also where Docker is: make book BYOC_ENGINE=docker builds and runs images.
 ALONE := BYOC_HOME="$(CURDIR)/_build/byoc" BYOC_ENGINE="$${BYOC_ENGINE:-process}"
+# A container that will never answer is waited for twice as long on other occasions.
+UP := $(ALONE) $(BIN)/byoc up --option startup_timeout=10 >/dev/null
 
 .PHONY: book test bench measured lab notebooks lint lock setup clean
 
@@ -12,7 +14,8 @@ ALONE := BYOC_HOME="$(CURDIR)/_build/byoc" BYOC_ENGINE="$${BYOC_ENGINE:-process}
 book: setup
 	@rm -rf $(SOURCE) _build/html
 	@mkdir -p $(SOURCE)
-	@cp -R _config.yml _toc.yml book container infra .github $(SOURCE)/
+	@cp -R _config.yml _toc.yml book container bench infra .github $(SOURCE)/
+	$(UP)
 	$(ALONE) $(BIN)/byoc run --output $(SOURCE)/notebooks >/dev/null
 	@$(BIN)/python -m byoc.notebooks $(SOURCE)/notebooks/*.ipynb
 	$(BIN)/jupyter-book build $(SOURCE) --path-output . -W -n --keep-going --quiet
@@ -42,6 +45,7 @@ lab: setup
 
 ## notebooks: execute the notebooks and keep their outputs, for a commit
 notebooks: setup
+	$(UP)
 	$(ALONE) $(BIN)/byoc run --output _build/notebooks >/dev/null
 	$(BIN)/python -m byoc.notebooks _build/notebooks/*.ipynb
 	cp _build/notebooks/*.ipynb notebooks/
