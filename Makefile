@@ -60,9 +60,7 @@ lint: setup
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate
 lock: setup
-	@# rfc3987-syntax checks two formats of JSON schemas that nothing here has, and makes each
-	@# program that imports nbformat start two seconds later
-	printf 'rfc3987-syntax\n' | $(LOCK) --all-extras pyproject.toml --excludes - -o requirements.txt
+	$(LOCK) --all-extras pyproject.toml -o requirements.txt
 	$(LOCK) --group container -o container/requirements.txt
 	$(LOCK) --group awscli -o tests/clients/awscli.txt
 	$(LOCK) --group sdk-v2 -o tests/clients/sdk_v2.txt
@@ -84,6 +82,9 @@ setup: .venv/.complete
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode \
 		-r requirements.txt
+	@# It checks two formats that no JSON schema here has, and makes each program that imports nbformat
+	@# start two seconds later.
+	@$(BIN)/uv pip uninstall --quiet --python $(BIN)/python rfc3987-syntax
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
