@@ -6,13 +6,23 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 # Okabe and Ito's palette: its colours differ in lightness too. Source: jfly.uni-koeln.de/color
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#595959"
 SPECIES = {"Adelie": BLUE, "Chinstrap": ORANGE, "Gentoo": GREEN}
 MARKERS = ("o", "s", "^", "D", "v", "P")
 CYCLE = (BLUE, ORANGE, GREEN, RED, "#56B4E9", "#CC79A7")
+
+WIDTH = 7.6  # inches; a page of the book shows 760 pixels
+AXES = {  # of the curves: what they are drawn over, and the base of its logarithm
+    "workers": ("workers", 2),
+    "threads": ("threads a worker", 2),
+    "connections": ("connections", 2),
+    "rows": ("rows a request", 10),
+    "nodes": ("nodes of the tree", 10),
+}
 
 STATUS_COLOURS = {
     "Starting": GREY,
@@ -192,3 +202,98 @@ def sizes(bytes_by_name: Mapping[str, int], largest: int = 12) -> Axes:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.grid(axis="y", visible=False)
     return ax
+
+
+def bars(ax: Axes, names: Sequence[str], values: Sequence[float], form: str, ours: int) -> None:
+    """Horizontal bars, the first on top; the first `ours` in another colour."""
+    colours = [BLUE if i < ours else GREY for i in range(len(names))]
+    drawn = ax.barh(range(len(names)), values, color=colours)
+    ax.bar_label(drawn, [form.format(value) for value in values], padding=3, fontsize=8)
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.margins(x=0.22)
+    ax.grid(axis="y", visible=False)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    ax.xaxis.set_major_locator(plt.MaxNLocator(3))
+
+
+def ladder(record: dict[str, Any]) -> Figure:
+    """Each rung: requests a second, seconds until it starts, memory, and what it installs."""
+    rungs = list(record["rungs"].values())
+    columns: dict[str, Callable[[dict[str, Any]], float]] = {
+        "requests a second": lambda one: one["rate"]["median"],
+        "start, seconds": lambda one: one["start"]["median"],
+        "memory, MiB": lambda one: one["memory"] / 2**20,
+        "installed, MB": lambda one: one["installed"] / 1e6,
+    }
+    forms = ("{:,.0f}", "{:.1f}", "{:.0f}", "{:.0f}")
+    figure, axes = plt.subplots(
+        1, len(columns), figsize=(WIDTH, 0.34 * len(rungs) + 0.9), sharey=True
+    )
+    names = [f"{n}  {_wrap(one['title'])}" for n, one in enumerate(rungs, 1)]
+    for ax, (title, value), form in zip(axes, columns.items(), forms, strict=True):
+        bars(ax, names, [value(one) for one in rungs], form, len(rungs))
+        ax.invert_yaxis()  # shared: every panel has turned it
+        ax.margins(x=0.5)
+        ax.set_title(title, loc="left", fontsize=9)
+        ax.tick_params(labelsize=8)
+    axes[0].invert_yaxis()
+    return figure
+
+
+def _wrap(title: str) -> str:
+    """A long title on two lines."""
+    head, comma, tail = title.partition(", ")
+    return f"{head},\n{tail}" if comma and len(title) > 28 else title
+
+
+def curve(name: str, lines: dict[str, Any], titles: dict[str, str]) -> Figure:
+    """Throughput, latency and memory over one axis, a line a server."""
+    label, base = AXES[name]
+    figure, (rate, latency, memory) = plt.subplots(1, 3, figsize=(WIDTH, 2.7))
+    for number, (rival, points) in enumerate(lines.items()):
+        right = [one for one in points if "errors" not in one]
+        x = [one["x"] for one in right]
+        look: dict[str, Any] = {
+            "color": CYCLE[number],
+            "marker": MARKERS[number],
+            "markersize": 4,
+        }
+        times = x if name == "rows" else [1] * len(x)
+        rate.plot(
+            x,
+            [one["rate"] * n for one, n in zip(right, times, strict=True)],
+            label=titles[rival],
+            **look,
+        )
+        for part, dashes in (("p50", "-"), ("p99", "--")):
+            latency.plot(x, [one[part] for one in right], linestyle=dashes, **look)
+        memory.plot(x, [one["memory"] / 2**20 for one in right], **look)
+    first = "rows a second" if name == "rows" else "requests a second"
+    for ax, title in ((rate, first), (latency, "p50 —, p99 - -, ms"), (memory, "memory, MiB")):
+        ax.set_title(title, loc="left", fontsize=9)
+    latency.set_yscale("log")
+    latency.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if name == "rows":
+        rate.set_yscale("log")
+    for ax in (rate, latency, memory):
+        ax.set_xscale("log", base=base)
+        ax.xaxis.set_major_formatter(FuncFormatter(_short))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(FuncFormatter(_short))
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.set_xlabel(label)
+        ax.tick_params(labelsize=8)
+    for ax in (rate, memory):
+        ax.set_ylim(bottom=None if ax.get_yscale() == "log" else 0)
+    if len(lines) > 1:
+        rate.legend(fontsize=8)
+    return figure
+
+
+def _short(value: float, _: object) -> str:
+    """A tick: 20k, 1M."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"

@@ -5,6 +5,8 @@ import json
 import figures
 import pytest
 
+from byoc import plots
+
 SPREAD = {"median": 100.0}
 RIGHT = dict.fromkeys(("rate", "p50", "p99", "cpu"), SPREAD) | {"errors": {}}
 SERVING = {
@@ -20,7 +22,7 @@ POINTS = [
 ]
 CURVES = {
     "titles": {"ours": "ours"},
-    "curves": {name: {"ours": [*POINTS, {"x": 9, "errors": {}}]} for name in figures.AXES},
+    "curves": {name: {"ours": [*POINTS, {"x": 9, "errors": {}}]} for name in plots.AXES},
 }
 
 
@@ -35,7 +37,7 @@ def records(tmp_path):
 def test_every_figure_twice_the_same(records):
     first = figures.draw(records, records / "first")
     second = figures.draw(records, records / "second")
-    names = {"rivals", "ladder", *figures.AXES}
+    names = {"rivals", "ladder", *plots.AXES}
     assert {path.name for path in first} == {f"performance-{name}.svg" for name in names}
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
