@@ -44,7 +44,8 @@ def opened(browser: Browser, address: str, theme: str, width: int) -> Iterator[P
 
     def guard(route):
         if urlsplit(route.request.url).hostname == "127.0.0.1":
-            route.continue_()
+            # Not continue_(): a container's network coming or going makes Chromium drop requests.
+            route.fulfill(response=route.fetch())
         else:
             left.append(route.request.url)
             route.abort()
