@@ -82,7 +82,7 @@ def budgets(measured: dict[str, Measured]) -> Iterator[str]:
 
 
 def image_goals(measured: dict[str, Measured]) -> list[Goal]:
-    """Their lines of the table of issue 5."""
+    """What is asked of starting and of memory."""
     ours, aws = measured["ours"].figures, measured["aws_sample"].figures
     title = AWS_SAMPLE.title
     return [

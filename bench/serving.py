@@ -22,7 +22,7 @@ JUDGED = (OURS, OURS_FLASK, TUTORIAL, AWS_SAMPLE, CONSTANT)  # whom the goals na
 
 
 def throughput_goals(measured: Measured) -> list[Goal]:
-    """Their lines of the table of issue 5."""
+    """What is asked of a request's cost."""
     csv, p99, title = "requests/s, one CSV row", "p99, one CSV row", AWS_SAMPLE.title
     ours, flask = rate(measured, "csv", OURS), rate(measured, "csv", OURS_FLASK)
     aws, constant = rate(measured, "csv", AWS_SAMPLE), rate(measured, "csv", CONSTANT)

@@ -151,7 +151,7 @@ def measure(servers: Servers, noise: Noise, quick: bool) -> dict[str, Any]:
 
 
 def goals(limits: dict[str, Any]) -> list[Goal]:
-    """Their lines of the table of issue 5."""
+    """What is asked of large bodies and of many connections."""
 
     def both(what: str, scale: float) -> tuple[float | None, float | None]:
         entries = (limits["large"].get(rival.name) for rival in (OURS, AWS_SAMPLE))

@@ -29,6 +29,12 @@ class Model:
     def __init__(self, nodes: np.ndarray, classes: np.ndarray) -> None:
         self.nodes, self.classes = nodes, classes
         self.labels = classes.astype(object)[nodes["probabilities"].argmax(axis=1)]
+        # For `walk`: each node's children side by side; a leaf is its own, whatever is compared.
+        leaf, itself = nodes["feature"] < 0, np.arange(len(nodes))
+        children = np.where(leaf, itself, [nodes["left"], nodes["right"]])
+        self.children = np.ascontiguousarray(children.T, np.intp).ravel()
+        self.columns = np.where(leaf, 0, nodes["feature"]).astype(np.intp)
+        self.thresholds = np.ascontiguousarray(nodes["threshold"])
         # For `predict_one`: Python takes a number out of these sooner than out of numpy's arrays.
         self.feature, self.threshold = array("i", nodes["feature"]), array("d", nodes["threshold"])
         self.left, self.right = array("i", nodes["left"]), array("i", nodes["right"])
@@ -113,18 +119,17 @@ def leaves(model: Model, features: np.ndarray) -> np.ndarray:
     As in scikit-learn, a float32 feature is compared with a float64 threshold.
     """
     parts = range(0, len(features), PART)
-    return np.concatenate([walk(model.nodes, features[part : part + PART]) for part in parts])
+    return np.concatenate([walk(model, features[part : part + PART]) for part in parts])
 
 
-def walk(nodes: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """From the root down, all rows together."""
+def walk(model: Model, features: np.ndarray) -> np.ndarray:
+    """From the root down, all rows together, until none moves."""
     cells = np.ascontiguousarray(features).ravel()
     first = np.arange(len(features)) * features.shape[1]  # of each row in `cells`
-    at = np.zeros(len(features), np.intp)
-    while (inner := (feature := nodes["feature"][at]) >= 0).any():
-        # Rows that are at a leaf come along, which is faster than to leave them out, and stay.
-        left = cells.take(first + feature) <= nodes["threshold"][at]
-        at = np.where(inner, np.where(left, nodes["left"][at], nodes["right"][at]), at)
+    at, before = np.zeros(len(features), np.intp), None
+    while before is None or (at != before).any():
+        right = cells.take(first + model.columns.take(at)) > model.thresholds.take(at)
+        at, before = model.children.take(2 * at + right), at
     return at
 
 

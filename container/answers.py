@@ -61,12 +61,6 @@ def render(
     return json.dumps({"predictions": objects})
 
 
-@functools.lru_cache(maxsize=1024)
-def one(label: str, wanted: str) -> bytes:
-    """The answer to a single row."""
-    return render(np.array([label], object), None, [], wanted).encode()
-
-
 def one_a_line(labels: list[str]) -> str:
     """The labels as CSV, or "" if they are no text or one of them needs quotes."""
     plain = all(type(label) is str and label and not QUOTED.search(label) for label in set(labels))

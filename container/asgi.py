@@ -55,10 +55,8 @@ class Application:
                 response = await self.invocations(dict(scope["headers"]), receive)
         except Gone:
             return
-        headers = head(response.content_type, len(response.body))
-        for name, value in response.headers.items():
-            headers = [*headers, (name.encode(), value.encode())]
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        more = [(name.encode(), value.encode()) for name, value in response.headers.items()]
+        await send(head(response.status, response.content_type, len(response.body), *more))
         await send({"type": "http.response.body", "body": response.body})
 
     async def invocations(self, headers: Headers, receive: Receive) -> service.Response:
@@ -102,8 +100,9 @@ def text(header: bytes | None) -> str | None:
 
 
 @functools.lru_cache(maxsize=256)  # the answers to one row are few
-def head(content_type: str, length: int) -> list[tuple[bytes, bytes]]:
-    return [(b"content-type", content_type.encode()), (b"content-length", b"%d" % length)]
+def head(status: int, kind: str, length: int, *more: tuple[bytes, bytes]) -> dict[str, Any]:
+    headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % length), *more]
+    return {"type": "http.response.start", "status": status, "headers": headers}
 
 
 async def part(receive: Receive) -> tuple[bytes, bool]:

@@ -27,10 +27,10 @@ class Log:
         """In blocks of at most PIPE_BUF bytes: the lines of two workers never mix."""
         with self.lock:
             lines, self.lines = self.lines, []
-        block = ""
-        for line in [*lines, ""]:
-            if not line or len(block) + len(line) >= PIPE_BUF:
-                sys.stdout.write(block)
-                sys.stdout.flush()
-                block = ""
-            block += line + "\n"
+        text, start = "\n".join([*lines, ""]), 0
+        while start < len(text):
+            last = text.rfind("\n", start, start + PIPE_BUF)
+            end = last + 1 or text.index("\n", start) + 1
+            sys.stdout.write(text[start:end])
+            sys.stdout.flush()
+            start = end

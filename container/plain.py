@@ -31,7 +31,7 @@ def one_csv(body: bytes, form: struct.Struct) -> tuple[float, ...] | None:
     line = body.rstrip(b"\r\n")
     try:
         if not line.translate(None, delete=ONE_LINE):
-            return form.unpack(form.pack(*map(float, line.split(b","))))
+            return form.unpack(form.pack(*orjson.loads(b"[%b]" % line)))
     except (ValueError, OverflowError, struct.error):
         pass
     return None

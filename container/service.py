@@ -5,12 +5,12 @@ Source of the rules: SageMaker Developer Guide, your-algorithms-inference-code a
 your-algorithms-batch-code; API InvokeEndpoint.
 """
 
+import functools
 import json
 import logging
 import os
 import re
 import struct
-from operator import le
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,7 +118,7 @@ def invocations(
     if attributes and (own := visible(attributes)[:1024]):
         joined = ";".join([own, *response.headers.values()])
         # 1,024 characters is the platform's limit; the caller's own part is never cut for ours.
-        response.headers[ATTRIBUTES] = joined if len(joined) <= 1024 else own
+        return response._replace(headers={ATTRIBUTES: joined if len(joined) <= 1024 else own})
     return response
 
 
@@ -135,7 +135,7 @@ def answer(served: Served | str, body: bytes, content_type: str, accept: str) ->
     if not wanted:
         return error_response(406, f"Accept {accept[:80]!r} can't be met: ask for {KNOWN}.")
     if kind in ONE_ROW and not verbose and (label := label_of_one(served, body, kind)):
-        return Response(200, wanted, answers.one(label, wanted), {}, "rows=1")
+        return one_label(label, wanted)
     features = READERS[kind](body, served.names)
     labels = algorithm.predict(served.model, features)
     probabilities = algorithm.predict_proba(served.model, features) if verbose else None
@@ -145,22 +145,33 @@ def answer(served: Served | str, body: bytes, content_type: str, accept: str) ->
     return Response(200, wanted, shown.encode(), {ATTRIBUTES: flag} if flag else {}, note)
 
 
+@functools.lru_cache(maxsize=1024)
+def one_label(label: str, wanted: str) -> Response:
+    """The answer to a single row."""
+    shown = answers.render(np.array([label], object), None, [], wanted)
+    return Response(200, wanted, shown.encode(), {}, "rows=1")
+
+
 def label_of_one(served: Served, body: bytes, kind: str) -> str | None:
     """The label, if the request is what most are: one plain row, not far outside the training data.
 
     In pure Python, since numpy's calls take longer to begin than all of this.
     """
     row = ONE_ROW[kind](body, served.form) if len(body) < plain.SHORT else None
-    if not row or not (all(map(le, served.low, row)) and all(map(le, row, served.high))):
+    if not row:
         return None
+    for low, value, high in zip(served.low, row, served.high, strict=True):
+        if not low <= value <= high:
+            return None
     return algorithm.predict_one(served.model, row)
 
 
 def far_rows(served: Served, features: np.ndarray) -> str:
     """Which rows are far outside the training data, or ""."""
-    far = (features < served.low) | (features > served.high)
-    if not far.any():
+    columns = zip(served.low, features.T, served.high, strict=True)
+    if all(low <= column.min() and column.max() <= high for low, column, high in columns):
         return ""
+    far = (features < served.low) | (features > served.high)
     rows = np.flatnonzero(far.any(axis=1)) + 1
     more = f",...({len(rows)})" if len(rows) > 10 else ""
     return "out-of-range=" + ",".join(map(str, rows[:10])) + more
