@@ -28,7 +28,8 @@ class Model:
 
     def __init__(self, nodes: np.ndarray, classes: np.ndarray) -> None:
         self.nodes, self.classes = nodes, classes
-        self.labels = classes.astype(object)[nodes["probabilities"].argmax(axis=1)]
+        labels = classes.astype(object) if classes.dtype.kind == "U" else classes
+        self.labels = labels[nodes["probabilities"].argmax(axis=1)]
         # For `walk`: each node's children side by side; a leaf is its own, whatever is compared.
         leaf, itself = nodes["feature"] < 0, np.arange(len(nodes))
         children = np.where(leaf, itself, [nodes["left"], nodes["right"]])

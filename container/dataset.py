@@ -14,11 +14,12 @@ from typing import BinaryIO, NamedTuple
 
 import blocks
 import contract
+import memory
 import numpy as np
 import rows
 from contract import UserError
 
-BLOCK = 2**18  # bytes: what a processor works on then fits its cache
+BLOCK = 2**19  # bytes: what a processor works on then fits its cache
 THREADS = os.cpu_count() or 1
 Part = tuple[np.ndarray, np.ndarray]  # float32 features; the labels as numbers of blocks.Labels
 
@@ -31,7 +32,9 @@ class Table(NamedTuple):
     sha256: str  # of all files, one after the other
 
     def part(self, chosen: np.ndarray) -> "Table":
-        return self._replace(features=self.features[chosen], labels=self.labels[chosen])
+        """The rows that are true in `chosen`."""
+        rows = np.flatnonzero(chosen)  # numpy takes rows by number sooner than by truth
+        return self._replace(features=self.features.take(rows, axis=0), labels=self.labels[rows])
 
 
 def read_channel(name: str, columns: Sequence[str] = ()) -> Table | None:
@@ -46,7 +49,7 @@ def read_channel(name: str, columns: Sequence[str] = ()) -> Table | None:
         return None
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".csv" and p.is_file())
     parts: list[Part] = []
-    with ThreadPoolExecutor(THREADS) as threads:
+    with memory.kept(), ThreadPoolExecutor(THREADS) as threads:
         reader = Reader(list(columns), threads)
         for path in paths:
             with path.open("rb", buffering=0) as file:
@@ -92,7 +95,9 @@ class Reader:
             try:
                 if done is None:
                     raise ValueError("the names or the number of the columns are not known yet")
-                yield done.result()
+                part = done.result()
+                yield part
+                line += len(part[1])  # in a plain block each line is a row
             except ValueError:
                 quoted = b'"' in block
                 rest = chain([block], (b for b, _ in ahead), content) if quoted else [block]
@@ -104,7 +109,7 @@ class Reader:
                 yield part
                 if quoted:
                     return
-            line += block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
+                line += block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
 
     def blocks(self, file: BinaryIO) -> Iterator[bytes]:
         """The file's bytes, cut at ends of lines; without a byte order mark, as Excel writes it."""

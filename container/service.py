@@ -17,6 +17,7 @@ from typing import NamedTuple
 import algorithm
 import answers
 import contract
+import memory
 import numpy as np
 import plain
 import rows
@@ -37,6 +38,7 @@ ROUTES = {  # path -> methods
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"  # the one header of ours that reaches the caller
 MAX_MB = contract.setting("MAX_PAYLOAD_MB", 25)
 MAX_BYTES = MAX_MB * 1024**2
+memory.keep()  # here and in the workers, which are this process's forks
 
 
 class Response(NamedTuple):
