@@ -1,10 +1,9 @@
 """What the local AWS costs beside the container itself, measured side by side in one run.
 
-`python bench/local_aws.py [--json FILE]` prints each median with its spread, what it is compared
-with, and the goal. Nothing here decides a test: a busy machine gives other numbers.
+`python bench/local_aws.py [--quick] [--json FILE]` prints each median with its spread, and the
+goals. Nothing here decides a test: a busy machine gives other numbers.
 """
 
-import argparse
 import itertools
 import json
 import os
@@ -12,16 +11,21 @@ import re
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import goals
 import psutil
 import urllib3
+from arguments import parse
+from goals import Goal
+from noise import Noise, Spread
 
 from byoc import engines
 from byoc.local import LocalAWS
@@ -44,22 +48,21 @@ TRUST = {
 
 @dataclass
 class Result:
-    """One line of the report; `low` and `high` are the fastest and the slowest."""
+    """One line of the report."""
 
     what: str
     unit: str
-    median: float
-    low: float
-    high: float
-    goal: float
+    spread: Spread
+    limit: float
 
     def __str__(self) -> str:
-        spread = f"{self.low:.2f} to {self.high:.2f}"
-        verdict = "met" if self.median <= self.goal else "missed"
-        return (
-            f"{self.what:58} {self.median:8.2f} {self.unit:2}  ({spread})  "
-            f"goal {self.goal:g} {self.unit}: {verdict}"
-        )
+        one = self.spread
+        between = f"{one.lower:.2f} to {one.upper:.2f}"
+        return f"{self.what:58} {one.median:8.2f} {self.unit:2} (half of all: {between})"
+
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.what, self.spread.median, self.unit, self.limit, "at most")
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -69,9 +72,9 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def result(what: str, unit: str, goal: float, values: list[float]) -> Result:
-    """The median and the spread of the values."""
-    return Result(what, unit, statistics.median(values), min(values), max(values), goal)
+def result(what: str, unit: str, limit: float, values: list[float]) -> Result:
+    """The median and the spread of the values, which may be `limit` at most."""
+    return Result(what, unit, Spread.of(values), limit)
 
 
 class Bench:
@@ -283,28 +286,35 @@ def start_up(quick: bool) -> Result:
     return result("LocalAWS, from nothing to its first answer", "s", 2.0, times)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
-    parser.add_argument("--json", type=Path, help="write the numbers here too")
-    arguments = parser.parse_args()
+def main() -> int:
+    arguments = parse(__doc__)
+    noise = Noise()
     with LocalAWS() as aws:
         bench = Bench(aws, arguments.quick)
-        results = [
-            start_up(arguments.quick),
-            bench.job_overhead(),
-            bench.endpoint_overhead(),
-            bench.invocation_overhead(),
+        measures = [
+            lambda: start_up(arguments.quick),
+            bench.job_overhead,
+            bench.endpoint_overhead,
+            bench.invocation_overhead,
         ]
         if shutil.which("wrk"):
-            results.append(bench.clients_overhead())
+            measures.append(bench.clients_overhead)
         else:
             bench.notes.append("eight clients: not measured, because wrk is not installed")
-        for line in (*results, *bench.notes, bench.many_jobs()):
-            print(line, flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(r) for r in results], indent=2) + "\n")
+        results = []
+        for measure in measures:
+            results.append(measure())
+            noise.listen()
+            print(results[-1], flush=True)
+        print(*bench.notes, bench.many_jobs(), sep="\n", flush=True)
+    return goals.conclude(
+        arguments.json,
+        [one.goal for one in results],
+        noise.reasons({}),
+        noise=noise.record(),
+        local_aws={one.what: one.spread for one in results},
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

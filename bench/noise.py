@@ -6,6 +6,7 @@ medians that are each off by 7% can turn it by 15%. So a spread of 15% is the li
 measured, and 10% for the fixed work, which has no reason of its own to vary.
 """
 
+import atexit
 import os
 import statistics
 import time
@@ -55,6 +56,7 @@ class Noise:
         self.loops: list[float] = []  # seconds
         self.waits: list[float] = []  # share of the time in which it had no processor
         self._pool = ProcessPoolExecutor(self.processors)
+        atexit.register(self._pool.shutdown)  # not when it is forgotten: Python may be ending then
         self.listen()
         self.loops.clear()  # the pool's processes had to start
         self.waits.clear()

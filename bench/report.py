@@ -18,7 +18,7 @@ from goals import Goal, table
 def read(folder: Path) -> dict[str, Any]:
     """The records in a folder by their names, of those that have goals."""
     records = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    return {name: one for name, one in records.items() if isinstance(one, dict) and "goals" in one}
+    return {name: one for name, one in records.items() if one["goals"]}
 
 
 def report(records: Mapping[str, Any]) -> tuple[list[str], bool]:
