@@ -6,7 +6,7 @@ SOURCE := _build/source
 # It runs snapshots, also where Docker is: make book BYOC_ENGINE=docker builds and runs images.
 ALONE := BYOC_HOME="$(CURDIR)/_build/byoc" BYOC_ENGINE="$${BYOC_ENGINE:-process}"
 # A container that will never answer is waited for twice as long on other occasions.
-UP := $(ALONE) $(BIN)/byoc up --option startup_timeout=10 >/dev/null
+UP := $(ALONE) $(BIN)/byoc up --option startup_timeout=8 >/dev/null
 
 .PHONY: book test bench measured lab notebooks lint lock setup clean
 
