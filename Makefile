@@ -35,7 +35,7 @@ bench: setup
 
 ## measured: keep the last whole bench as the one that the book shows
 measured: setup
-	cp $(addprefix _build/bench/,image.json serving.json rungs.json curves.json) book/measured/
+	cp $(BENCHES:%=_build/bench/%.json) book/measured/
 	$(BIN)/python bench/figures.py book/measured book/figures
 
 ## lab: JupyterLab on the notebooks, with your local AWS up

@@ -40,7 +40,7 @@ def throughput_goals(measured: Measured) -> list[Goal]:
 
 def main() -> int:
     arguments = parse(__doc__)
-    turns, seconds = (3, 0.3) if arguments.quick else (7, 0.8)
+    turns, seconds = (3, 0.3) if arguments.quick else (6, 0.8)
     noise = Noise()
     with prepared(arguments.base, JUDGED if arguments.quick else RIVALS) as servers:
         measured = throughput.measure(servers, noise, turns, seconds)

@@ -24,7 +24,7 @@ from model import FEATURES
 from noise import Noise, Spread
 from rivals import AWS_SAMPLE, OURS, Rival
 
-SIZES = {1_000_000: 5, 3_000_000: 3, 10_000_000: 1}  # rows -> turns
+SIZES = {1_000_000: 3, 3_000_000: 2, 10_000_000: 1}  # rows -> turns
 QUICK = {300_000: 1}
 DRAWN = 500_000  # different rows; a longer file repeats them
 SPECIES = ["Adelie", "Chinstrap", "Gentoo"]
