@@ -48,6 +48,11 @@ def output_data_dir() -> Path:
     return Path(os.environ.get("SM_OUTPUT_DATA_DIR", output_dir() / "data"))
 
 
+def checkpoint_dir() -> Path:
+    """Only there if the job has a CheckpointConfig, with the LocalPath that is its default."""
+    return base() / "checkpoints"
+
+
 def shown(text: object) -> str:
     """The text with paths as they are in a container, whatever SAGEMAKER_BASE_DIR is here."""
     return str(text).replace(str(base()), ROOT)
@@ -72,11 +77,21 @@ def channels() -> dict[str, dict[str, str]]:
     return config("inputdataconfig.json")
 
 
+def hosts() -> list[str]:
+    """The names of the job's hosts; [] in a run by hand."""
+    return config("resourceconfig.json").get("hosts", [])
+
+
 def rank() -> int:
     """This host's place among the job's hosts. All hosts' models end in one archive, so 0 saves."""
     resources = config("resourceconfig.json")
-    hosts = resources.get("hosts", [])
-    return hosts.index(resources["current_host"]) if len(hosts) > 1 else 0
+    return hosts().index(resources["current_host"]) if len(hosts()) > 1 else 0
+
+
+def sharded(channel: str) -> bool:
+    """Whether each of several hosts has a part of the channel's objects of its own."""
+    distribution = channels().get(channel, {}).get("S3DistributionType")
+    return len(hosts()) > 1 and distribution == "ShardedByS3Key"
 
 
 def hyperparameters(table: Rules) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
 from sklearn.tree import DecisionTreeClassifier
 
-SETTINGS = {"max_depth": None, "min_samples_leaf": 1, "criterion": "gini", "seed": 0}
+SETTINGS = {"max_depth": None, "min_samples_leaf": 1, "criterion": "gini", "seed": 0, "trees": 1}
 NUMBERS = st.one_of(st.integers(-3, 3).map(float), st.floats(-(2.0**127), 2.0**127, width=32))
 
 
@@ -30,6 +30,60 @@ def test_predicts_exactly_as_scikit_learn(data, features):
         probabilities = algorithm.predict_proba(model, rows)
         assert predicted.tolist() == oracle.predict(rows).tolist()
         assert probabilities.tolist() == oracle.predict_proba(rows).tolist()
+
+
+def grown(features, labels, settings):
+    """A forest, step by step."""
+    model = None
+    for _ in range(settings["trees"]):
+        model = algorithm.fit(features, labels, settings, model)
+    return model
+
+
+def test_a_forest_is_the_mean_of_its_trees(penguins):
+    features = np.array([row[:4] for row in penguins], np.float32)
+    labels = np.array([row[4] for row in penguins])
+    model = grown(features, labels, SETTINGS | {"trees": 5, "max_depth": 3})
+    chances, random = np.zeros((len(labels), 3)), np.random.default_rng
+    for number in range(5):
+        own = random([0, number])
+        tree = DecisionTreeClassifier(max_depth=3, random_state=int(own.integers(2**32)))
+        drawn = own.integers(len(labels), size=len(labels))
+        tree.fit(features, labels, sample_weight=np.bincount(drawn, minlength=len(labels)))
+        chances += tree.predict_proba(features)
+    assert len(model.roots) == 5
+    assert algorithm.predict_proba(model, features).tolist() == (chances / 5).tolist()
+    expected = model.classes[chances.argmax(axis=1)].tolist()
+    assert algorithm.predict(model, features).tolist() == expected
+    assert [algorithm.predict_one(model, row) for row in features[:20].tolist()] == expected[:20]
+
+
+def test_a_forest_comes_back_from_its_file(tmp_path, penguins):
+    features = np.array([row[:4] for row in penguins], np.float32)
+    labels = np.array([row[4] for row in penguins])
+    model = grown(features, labels, SETTINGS | {"trees": 3})
+    metadata = {"feature_names": list("abcd"), "classes": model.classes.tolist()}
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    algorithm.save(model, tmp_path)
+    loaded = algorithm.load(tmp_path)
+    assert loaded.roots == model.roots
+    assert (
+        algorithm.predict_proba(loaded, features).tolist()
+        == algorithm.predict_proba(model, features).tolist()
+    )
+
+
+def test_models_of_different_classes_are_joined():
+    features = np.array([[0], [1], [2], [3]], np.float32)
+    first = algorithm.fit(features, np.array(["a", "a", "c", "c"]), SETTINGS)
+    second = algorithm.fit(features, np.array(["b", "b", "c", "c"]), SETTINGS)
+    only = algorithm.fit(features, np.array(["d", "d", "d", "d"]), SETTINGS)
+    model = algorithm.join([first, second, only])
+    assert model.classes.tolist() == ["a", "b", "c", "d"]
+    assert algorithm.predict_proba(model, features[[0, 3]]).tolist() == [
+        [1 / 3, 1 / 3, 0, 1 / 3],
+        [0, 0, 2 / 3, 1 / 3],
+    ]
 
 
 @pytest.fixture
