@@ -16,7 +16,9 @@ from typing import Any
 import contract
 import logs
 import service
+from service import Response
 
+Served = service.Served | str
 Headers = dict[bytes, bytes]  # names in lower case
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -33,7 +35,7 @@ class Gone(Exception):
 class Application:
     """`served` is the model, or the reason why there is none."""
 
-    def __init__(self, served: service.Served | str) -> None:
+    def __init__(self, served: Served) -> None:
         self.served = served
         self.places = asyncio.Semaphore(PLACES)
         self.threads = ThreadPoolExecutor(PLACES)
@@ -42,24 +44,26 @@ class Application:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
-        method, path = scope["method"], scope["path"]
         try:
-            # HEAD is GET, of which the server sends no body.
-            if ("GET" if method == "HEAD" else method) not in service.ROUTES.get(path, ()):
-                response = service.not_served(method, path)
-            elif path == "/ping":
-                response = service.ping(self.served)
-            elif path == "/execution-parameters":
-                response = service.execution_parameters()
-            else:
-                response = await self.invocations(dict(scope["headers"]), receive)
+            response = await self.respond(scope, receive)
         except Gone:
             return
         more = [(name.encode(), value.encode()) for name, value in response.headers.items()]
         await send(head(response.status, response.content_type, len(response.body), *more))
         await send({"type": "http.response.body", "body": response.body})
 
-    async def invocations(self, headers: Headers, receive: Receive) -> service.Response:
+    async def respond(self, scope: dict[str, Any], receive: Receive) -> Response:
+        method, path = scope["method"], scope["path"]
+        # HEAD is GET, of which the server sends no body.
+        if ("GET" if method == "HEAD" else method) not in service.ROUTES.get(path, ()):
+            return service.not_served(method, path)
+        if path == "/ping":
+            return service.ping(self.served)
+        if path == "/execution-parameters":
+            return service.execution_parameters()
+        return await self.invocations(self.served, dict(scope["headers"]), receive)
+
+    async def invocations(self, served: Served, headers: Headers, receive: Receive) -> Response:
         """Answer here or in a thread, and log it."""
         started = time.perf_counter()
         body, more = await part(receive)
@@ -71,22 +75,18 @@ class Application:
                     parts.append(body)
                     size += len(body)
                 loop, body = asyncio.get_running_loop(), b"".join(parts)
-                response = await loop.run_in_executor(self.threads, self.answer, body, headers)
+                work = functools.partial(self.answer, served, body, headers)
+                response = await loop.run_in_executor(self.threads, work)
         else:
-            response = self.answer(body, headers)
+            response = self.answer(served, body, headers)
         name = text(headers.get(b"x-amzn-sagemaker-inference-id"))
         self.log.add(service.log_line(response, name, time.perf_counter() - started))
         return response
 
-    def answer(self, body: bytes, headers: Headers) -> service.Response:
+    def answer(self, served: Served, body: bytes, given: Headers) -> Response:
         started = time.perf_counter()
-        response = service.invocations(
-            self.served,
-            body,
-            text(headers.get(b"content-type")),
-            text(headers.get(b"accept")),
-            text(headers.get(ATTRIBUTES)),
-        )
+        kind, accept = text(given.get(b"content-type")), text(given.get(b"accept"))
+        response = service.invocations(served, body, kind, accept, text(given.get(ATTRIBUTES)))
         if len(body) <= SMALL:
             self.pace += (time.perf_counter() - started - self.pace) / 8
         return response
@@ -113,6 +113,7 @@ async def part(receive: Receive) -> tuple[bytes, bool]:
     return message["body"], message["more_body"]
 
 
-app = Application(service.load(contract.model_dir()))
-gc.collect()
-gc.freeze()  # what is there now stays: no need to look at it again, and the workers share it
+def application() -> Application:
+    ready = Application(service.load(contract.model_dir()))
+    gc.freeze()  # what is there now stays: no need to look at it again, and the workers share it
+    return ready

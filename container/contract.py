@@ -53,6 +53,11 @@ def checkpoint_dir() -> Path:
     return base() / "checkpoints"
 
 
+def memory_dir() -> str:
+    """For small files that programs share, without a disk if possible."""
+    return "/dev/shm" if os.path.isdir("/dev/shm") else "/tmp"
+
+
 def shown(text: object) -> str:
     """The text with paths as they are in a container, whatever SAGEMAKER_BASE_DIR is here."""
     return str(text).replace(str(base()), ROOT)

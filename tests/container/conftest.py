@@ -16,7 +16,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 CONTAINER = Path(__file__).resolve().parents[2] / "container"
-sys.path.insert(0, str(CONTAINER))
+sys.path[:0] = [str(CONTAINER), str(Path(__file__).parent)]  # the programs, and running.py
 settings.register_profile("quiet", deadline=None, database=None, derandomize=True)
 settings.load_profile("quiet")
 

@@ -109,9 +109,13 @@ def test_the_labels_are_true(docker, config):
     assert labels["base.name"] == docker.base()
     assert labels["title"]
     assert labels["description"]
-    # One model for each container, at the port that it is told.
+    # One model or many, at the port that it is told.
     platforms = {name: text for name, text in labels.items() if "sagemaker" in name}
-    assert platforms == {"com.amazonaws.sagemaker.capabilities.accept-bind-to-port": "true"}
+    capabilities = "com.amazonaws.sagemaker.capabilities"
+    assert platforms == {
+        f"{capabilities}.accept-bind-to-port": "true",
+        f"{capabilities}.multi-models": "true",
+    }
 
 
 def test_it_starts_as_root_with_no_entrypoint(docker, image, config):
