@@ -1,20 +1,22 @@
 """Checkpoints: what lies in S3 is in the container, and what it writes is in S3."""
 
+import contextlib
+
 import pytest
 from botocore.exceptions import ClientError
-
-from byoc.local import checkpoints
 
 SAVE = "(ml / 'checkpoints/step').write_text('3')"
 
 
 def kept(cloud, prefix="saved/"):
     """The objects below a prefix of the project's bucket, with what they hold."""
-    found = cloud.client("s3").list_objects_v2(Bucket=cloud.aws.bucket, Prefix=prefix)
-    keys = [entry["Key"] for entry in found.get("Contents", [])]
-    return {
-        k.removeprefix(prefix): cloud.get(f"s3://{cloud.aws.bucket}/{k}").decode() for k in keys
-    }
+    s3 = cloud.client("s3")
+    found = {}
+    for entry in s3.list_objects_v2(Bucket=cloud.aws.bucket, Prefix=prefix).get("Contents", []):
+        with contextlib.suppress(s3.exceptions.NoSuchKey):  # it has gone meanwhile
+            content = cloud.get(f"s3://{cloud.aws.bucket}/{entry['Key']}")
+            found[entry["Key"].removeprefix(prefix)] = content.decode()
+    return found
 
 
 def config(cloud, **members):
@@ -45,10 +47,7 @@ def test_another_folder_below_opt_ml(cloud, toy):
     assert kept(cloud) == {"step": "1"}
 
 
-def test_files_are_sent_while_the_program_runs_and_deletions_too(
-    cloud, toy, gate, until, monkeypatch
-):
-    monkeypatch.setattr(checkpoints, "INTERVAL", 0.05)
+def test_files_are_sent_while_the_program_runs_and_deletions_too(cloud, toy, gate, until):
     program = f"{SAVE}; (ml / 'checkpoints/old').unlink(); {gate.program}"
     cloud.put("saved/old", "0")
     cloud.put("saved-by-others/step", "0")
