@@ -109,6 +109,23 @@ def status(as_json: bool) -> None:
     _print(content, as_json, lambda: "\n".join([first, *rows]))
 
 
+@main.command()
+@click.argument("job")
+@ACCOUNT
+@REGION
+def interrupt(job: str, account_id: str, region: str) -> None:
+    """Take the Spot instances of the training JOB away, which AWS does whenever it likes.
+
+    Example: byoc interrupt my-job --account-id 000012345678 --region eu-west-1
+    """
+    from byoc.local import daemon, interruption
+
+    running = daemon.status()
+    if running is None:
+        raise ByocError("The local AWS does not run: start it with `byoc up`.")
+    interruption.order(running.url, job, account_id, region)
+
+
 def _age(since: float) -> str:
     return str(timedelta(seconds=int(time.time() - since)))
 

@@ -18,6 +18,7 @@ ACTIONS = {
     "HeadObject": "s3:GetObject",
     "ListObjectsV2": "s3:ListBucket",
     "PutObject": "s3:PutObject",
+    "DeleteObject": "s3:DeleteObject",
     "CreateMultipartUpload": "s3:PutObject",
 }
 

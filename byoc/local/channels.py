@@ -7,6 +7,7 @@ your-algorithms-training-algo-running-container.
 import contextlib
 import json
 import random
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,15 +18,29 @@ from byoc.local.storage import Object, StorageError
 AUGMENTED = "AugmentedManifestFile can only be used if the Channel's input mode is Pipe"
 
 
+def mode_of(job: dict[str, Any], channel: dict[str, Any]) -> str:
+    """File, FastFile or Pipe: the channel's own, else that of the job. Source: Channel."""
+    return channel.get("InputMode", job["AlgorithmSpecification"]["TrainingInputMode"])
+
+
+def streams(job: dict[str, Any]) -> bool:
+    """Whether any channel is in Pipe mode."""
+    return any(mode_of(job, channel) == "Pipe" for channel in job.get("InputDataConfig", []))
+
+
+def can_stream(engine: str) -> bool:
+    """Whether a FIFO made here reaches the engine's containers: they must share one kernel."""
+    return engine == "process" or sys.platform == "linux"
+
+
 def check(request: dict[str, Any]) -> None:
     """Refuse what AWS refuses, or what is not done yet, and set the members AWS sets."""
-    mode = request["AlgorithmSpecification"]["TrainingInputMode"]
     channels = request.get("InputDataConfig", [])
     names = [channel["ChannelName"] for channel in channels]
     if len(set(names)) < len(names):
         raise validation(f"The names of input channels must be unique, got {', '.join(names)}.")
     for channel in channels:
-        _check_channel(request, channel, channel.get("InputMode", mode))
+        _check_channel(request, channel, mode_of(request, channel))
         channel.setdefault("CompressionType", "None")
         channel.setdefault("RecordWrapperType", "None")
         source = channel["DataSource"]["S3DataSource"]
@@ -42,8 +57,8 @@ def _check_channel(request: dict[str, Any], channel: dict[str, Any], mode: str) 
     kind = source["S3DataType"]
     if kind == "AugmentedManifestFile" and mode != "Pipe":
         raise validation(f"Invalid S3DataType for channel {name}: {AUGMENTED}.")
-    if mode != "File":
-        raise _not_done(f"TrainingInputMode {mode}")
+    if kind == "ManifestFile" and mode == "FastFile":
+        raise validation(f"Invalid S3DataType for channel {name}: FastFile mode has S3Prefix only.")
     if kind not in ("S3Prefix", "ManifestFile"):
         raise _not_done(f"S3DataType {kind}")
     for member in ("ModelAccessConfig", "HubAccessConfig"):
@@ -51,17 +66,16 @@ def _check_channel(request: dict[str, Any], channel: dict[str, Any], mode: str) 
             raise _not_done(member)
     if not source["S3Uri"].startswith("s3://"):
         raise _not_done("an S3Uri that does not begin with s3://")
-    if channel.get("CompressionType", "None") != "None":
-        # AWS's words. Source: sagemaker-python-sdk, issue 716.
-        raise validation(
-            f"Invalid compression type for channel {name}: File mode only supports NONE, got "
-            f"{channel['CompressionType']} instead"
-        )
-    if channel.get("RecordWrapperType", "None") != "None":
-        raise validation(
-            f"Invalid record wrapper type for channel {name}: File mode only supports NONE, got "
-            f"{channel['RecordWrapperType']} instead"
-        )
+    for what, member in (
+        ("compression", "CompressionType"),
+        ("record wrapper", "RecordWrapperType"),
+    ):
+        if mode != "Pipe" and channel.get(member, "None") != "None":
+            # AWS's words. Source: sagemaker-python-sdk, issue 716.
+            raise validation(
+                f"Invalid {what} type for channel {name}: {mode} mode only supports NONE, got "
+                f"{channel[member]} instead"
+            )
     groups = {g["InstanceGroupName"] for g in request["ResourceConfig"].get("InstanceGroups", [])}
     unknown = set(source.get("InstanceGroupNames", [])) - groups
     if unknown:
@@ -92,24 +106,31 @@ def objects(s3: Any, channel: dict[str, Any], role: str) -> list[Object]:
     return found
 
 
-def share(found: list[Object], channel: dict[str, Any], hosts: Sequence[str]) -> list[list[Object]]:
-    """What each of `hosts` gets: everything, or every n-th object.
+def share(
+    found: list[Object], channel: dict[str, Any], hosts: Sequence[str], epoch: int = 0
+) -> list[list[Object]]:
+    """What each of `hosts` gets in an epoch: everything, or every n-th object.
 
     Which object goes to which host is not documented; here they are dealt in the order of their
-    keys, or of the ShuffleConfig. With more hosts than objects, some get none.
+    keys, or of the ShuffleConfig, which is another in each epoch and always the same for a seed.
+    With more hosts than objects, some get none.
     """
-    source = channel["DataSource"]["S3DataSource"]
-    if source["S3DataDistributionType"] == "FullyReplicated":
-        return [found for _ in hosts]
     found = list(found)
     if "ShuffleConfig" in channel:
-        random.Random(channel["ShuffleConfig"]["Seed"]).shuffle(found)
+        random.Random(f"{channel['ShuffleConfig']['Seed']} {epoch}").shuffle(found)
+    if channel["DataSource"]["S3DataSource"]["S3DataDistributionType"] == "FullyReplicated":
+        return [found for _ in hosts]
     return [found[number :: len(hosts)] for number in range(len(hosts))]
 
 
-def settings(channel: dict[str, Any]) -> dict[str, str]:
-    """The channel's entry in inputdataconfig.json, as far as it has a say in it."""
+def settings(channel: dict[str, Any], mode: str = "File") -> dict[str, str]:
+    """The channel's entry in inputdataconfig.json.
+
+    FastFile is called File there. Source: Developer Guide, your-algorithms-training-algo-running-
+    container, as it is today; in 2023 it said FastFile.
+    """
     entry = {
+        "TrainingInputMode": "Pipe" if mode == "Pipe" else "File",
         "S3DistributionType": channel["DataSource"]["S3DataSource"]["S3DataDistributionType"],
         "RecordWrapperType": channel["RecordWrapperType"],
     }

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from werkzeug.wrappers import Response
 
-from byoc.local import iam, moto, protocol, quotas, status, tags, trail
+from byoc.local import iam, interruption, moto, protocol, quotas, status, tags, trail
 from byoc.local.answer import Answer, request_id
 from byoc.local.call import Call
 from byoc.local.daemon import STATUS
@@ -51,6 +51,8 @@ class Front:
         if environ["PATH_INFO"] == STATUS:
             runs = json.dumps(status.runs(self.platform))
             return Response(runs, content_type="application/json")(environ, start_response)
+        if environ["PATH_INFO"] == interruption.PATH:
+            return interruption.answer(self.platform, call.request)(environ, start_response)
         if self.registry.serves(call):
             return self.registry.answer(call)(environ, start_response)
         kept = trail.keeps(call)

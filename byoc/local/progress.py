@@ -4,6 +4,7 @@ Source: API Reference, SecondaryStatusTransition; the messages as public logs of
 Whoever calls these functions holds the state's lock.
 """
 
+import datetime as dt
 from typing import Any
 
 from byoc.local.state import now
@@ -12,12 +13,14 @@ MESSAGES = {
     "Starting": "Starting the training job",
     "Downloading": "Downloading input data",
     "Training": "Training image download completed. Training in progress.",
+    "Interrupted": "Spot instances were interrupted",
     "Uploading": "Uploading generated training model",
     "Completed": "Training job completed",
     "Failed": "Training job failed",
     "Stopping": "Stopping the training job",
     "Stopped": "Training job stopped",
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
 }
 
 
@@ -49,7 +52,23 @@ def end(job: dict[str, Any], status: str, secondary: str) -> None:
     last["EndTime"] = job["TrainingEndTime"] = last["StartTime"]
     if "TrainingStartTime" in job:
         seconds = (job["TrainingEndTime"] - job["TrainingStartTime"]).total_seconds()
-        job["TrainingTimeInSeconds"] = job["BillableTimeInSeconds"] = max(1, int(seconds))
+        job["TrainingTimeInSeconds"] = max(1, int(seconds))
+        job["BillableTimeInSeconds"] = max(1, int(on_instances(job).total_seconds()))
+
+
+def on_instances(job: dict[str, Any]) -> dt.timedelta:
+    """The job's time on instances until now, or its end: all but what it waits when interrupted.
+
+    On AWS the billable time of a Spot job is also less by its discount, which nobody has here.
+    """
+    until = job.get("TrainingEndTime") or now()
+    waits = [
+        (step.get("EndTime") or until) - step["StartTime"]
+        for step in job["SecondaryStatusTransitions"]
+        if step["Status"] in ("Interrupted", "Starting")
+        and step["StartTime"] >= job["TrainingStartTime"]
+    ]
+    return until - job["TrainingStartTime"] - sum(waits, dt.timedelta())
 
 
 def fail(job: dict[str, Any], reason: str) -> None:

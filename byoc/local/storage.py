@@ -17,6 +17,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError, ParamValidationError
 
 WORKERS = 8  # transfers at a time
+CHUNK = 2**23  # bytes that are fetched at a time where data are streamed
 SPARE = 2**28  # bytes of this machine's disk that nobody may take
 GIB = 1 << 30
 # What S3 or its client answer to a bucket or key that is not there or can't be.
@@ -76,6 +77,27 @@ def read(s3: Any, uri: str) -> bytes:
     bucket, key = split(uri)
     with _errors_told():
         return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def chunks(s3: Any, wanted: Object) -> Iterator[bytes]:
+    """The object's content, a piece at a time; raises StorageError if it changes meanwhile."""
+    position, total = 0, wanted.size
+    same: dict[str, str] = {}
+    with _errors_told():
+        while position < total:
+            answer = s3.get_object(
+                Bucket=wanted.bucket,
+                Key=wanted.key,
+                Range=f"bytes={position}-{position + CHUNK - 1}",
+                **same,
+            )
+            total, same = (
+                int(answer["ContentRange"].rpartition("/")[2]),
+                {"IfMatch": answer["ETag"]},
+            )
+            piece = answer["Body"].read()
+            position += len(piece)
+            yield piece
 
 
 def download(
@@ -187,6 +209,19 @@ def upload_files(s3: Any, contents: dict[str, Path], uri: str, key_id: str | Non
 
     with _errors_told(), ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(send, files))
+
+
+def upload(s3: Any, file: IO[bytes], uri: str) -> None:
+    """An open file as the object at the URI."""
+    with _errors_told():
+        _upload(s3, file, uri, None)
+
+
+def delete(s3: Any, uri: str) -> None:
+    """Delete the object at the URI, if it is there."""
+    bucket, key = split(uri)
+    with _errors_told():
+        s3.delete_object(Bucket=bucket, Key=key)
 
 
 def _upload(s3: Any, file: IO[bytes], uri: str, key_id: str | None) -> None:

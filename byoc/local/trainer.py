@@ -14,7 +14,8 @@ from typing import Any
 
 from byoc import engines
 from byoc.engines import Container, Image, Network
-from byoc.local import channels, instance_types, progress, storage
+from byoc.local import checkpoints, instance_types, progress, storage
+from byoc.local.inputs import Inputs
 from byoc.local.logs import LogStream
 from byoc.local.metrics import Metrics
 from byoc.local.service import Context
@@ -60,14 +61,20 @@ class TrainingRun:
         self._containers: dict[str, Container] = {}
         self._stop_as: str | None = None
         self._killed = False
+        self._interrupted = False  # this attempt's Spot instances were taken away
+        self._patience: threading.Timer | None = None  # until MaxWaitTimeInSeconds
         self._failed: str | None = None  # the host that failed first
         self._thread = threading.Thread(target=self._carry_out, name=job.arn, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+        most = self._data["StoppingCondition"].get("MaxWaitTimeInSeconds")
+        if most is not None:
+            self._patience = self._after(most, "MaxWaitTimeExceeded")
 
     def stop(self, as_status: str) -> None:
-        """Ask the job to end as `Stopped` or `MaxRuntimeExceeded`; returns at once."""
+        """Ask the job to end as `Stopped`, `MaxRuntimeExceeded` or `MaxWaitTimeExceeded`; returns
+        at once."""
         with self.context.platform.state.lock:
             if self._stop_as is not None or self._data["TrainingJobStatus"] != "InProgress":
                 return
@@ -75,6 +82,26 @@ class TrainingRun:
             progress.move(self._data, "Stopping", "Stopping")
         self._turn.cancel()
         self._stop_containers(self.context.platform.options.stop_grace)
+
+    def interrupt(self) -> bool:
+        """Take the instances away, as EC2 does with Spot ones; False when there are none now."""
+        with self.context.platform.state.lock:
+            on_instances = self._data["SecondaryStatus"] in ("Downloading", "Training")
+            if not on_instances or self._ending or self._failed:
+                return False
+            self._interrupted = True
+        self._stop_containers(self.context.platform.options.stop_grace)
+        return True
+
+    @property
+    def _ending(self) -> bool:
+        return self._stop_as is not None or self._interrupted
+
+    def _after(self, seconds: float, as_status: str) -> threading.Timer:
+        timer = threading.Timer(seconds, self.stop, args=(as_status,))
+        timer.daemon = True
+        timer.start()
+        return timer
 
     def kill(self) -> None:
         """End the containers now, and start none: the local AWS goes down."""
@@ -94,26 +121,43 @@ class TrainingRun:
             threading.Thread(target=container.stop, args=(grace,), daemon=True).start()
 
     def _carry_out(self) -> None:
-        if not self._turn.wait():
-            return self._locked(self._end_stopped)
-        attempts = 1 + self._data.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
+        retries = self._data.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
         try:
-            for attempt in range(1, attempts + 1):
+            ready = self._turn.wait()
+            while ready:
                 folder = self.context.platform.work / "training" / uuid.uuid4().hex
                 try:
-                    return self._train(folder)
+                    if self._train(folder):
+                        return
+                    ready = self._await_capacity()
                 except storage.StorageError as error:
                     return self._locked(progress.fail, self._data, f"ClientError: {error}")
                 except Exception as error:  # our fault must not leave the job InProgress for ever
                     reason = f"InternalServerError: {type(error).__name__}: {error}"
-                    if attempt == attempts or self._stop_as:
+                    if not retries or self._stop_as:
                         return self._locked(progress.fail, self._data, reason)
+                    retries -= 1
                     # Source: API Reference, RetryStrategy: the status goes back to Starting.
                     self._locked(self._move, "Starting")
                 finally:
                     shutil.rmtree(folder, ignore_errors=True)
+            self._locked(self._end_stopped)
         finally:
             self._turn.leave()
+            if self._patience is not None:
+                self._patience.cancel()
+
+    def _await_capacity(self) -> bool:
+        """Stand in the queue again after an interruption; False when stopped meanwhile."""
+        self._turn.leave()
+        with self.context.platform.state.lock:
+            self._interrupted = False
+            if self._stop_as is not None:
+                return False
+            self._turn = self.context.platform.slots.join()
+        ready = self._turn.wait()
+        self._locked(self._move, "Starting")
+        return ready
 
     def _locked(self, change: Callable[..., None], *arguments: Any) -> None:
         with self.context.platform.state.lock:
@@ -131,16 +175,44 @@ class TrainingRun:
         assert self._stop_as is not None
         progress.end(self._data, "Stopped", self._stop_as)
 
-    def _train(self, folder: Path) -> None:
+    def _train(self, folder: Path) -> bool:
+        """One attempt; False when its instances were taken away before it ended."""
+        platform = self.context.platform
         self._locked(self._say, "Preparing the instances for training")
         mls = {host: OptML.create(path=folder / host) for host in self._hosts}
         self._locked(self._begin)
-        self._download(mls, folder)
-        codes = self._run(mls)
-        self._locked(self._move, "Uploading")
+        s3 = self.context.s3(self._data["RoleArn"])
+        inputs = Inputs(s3, self._data, self._groups, mls)
+        inputs.deliver(platform.work, platform.options, lambda: self._ending)
+        config = self._data.get("CheckpointConfig")
+        kept = [checkpoints.Folder(s3, config, ml) for ml in mls.values()] if config else []
+        checkpoints.fetch(kept, platform.work, platform.options.disk)
+        self._locked(self._say, "Downloading the training image")
+        with checkpoints.Keeper(kept):
+            codes = self._run(mls, inputs)
         succeeded = bool(codes) and not any(codes.values())
+        self._keep_last(kept, succeeded)
+        if self._was_interrupted():
+            return False
+        self._locked(self._move, "Uploading")
         self._upload(list(mls.values()), bool(codes) and (succeeded or self._stop_as is not None))
         self._locked(self._conclude, succeeded, mls, codes)
+        return True
+
+    def _keep_last(self, kept: list[checkpoints.Folder], succeeded: bool) -> None:
+        """Send the checkpoints once more; a program that failed keeps its own reason."""
+        try:
+            checkpoints.send(kept)
+        except storage.StorageError as error:
+            if succeeded or self._ending:
+                raise storage.StorageError(f"Checkpoint upload failed:{error}") from None
+
+    def _was_interrupted(self) -> bool:
+        with self.context.platform.state.lock:
+            if not self._interrupted or self._stop_as is not None:
+                return False
+            progress.move(self._data, "Interrupted")
+            return True
 
     def _begin(self) -> None:
         if self._stop_as is None:
@@ -159,67 +231,19 @@ class TrainingRun:
         text, code = mls[self._failed].failure() or "", codes[self._failed]
         progress.fail(self._data, f"AlgorithmError: {text}, exit code: {code}")
 
-    def _download(self, mls: dict[str, OptML], folder: Path) -> None:
-        """Lay out every host's channels and configuration; returns early when stopped."""
-        s3 = self.context.s3(self._data["RoleArn"])
-        shares: list[tuple[list[storage.Object], Path]] = []
-        settings: dict[str, dict[str, dict[str, str]]] = {host: {} for host in mls}
-        try:
-            for channel in self._data.get("InputDataConfig", []):
-                if self._stop_as is not None:
-                    return
-                found = channels.objects(s3, channel, self._data["RoleArn"])
-                hosts = self._hosts_of(channel)
-                name = channel["ChannelName"]
-                for host, share in zip(hosts, channels.share(found, channel, hosts), strict=True):
-                    shares.append((share, mls[host].channel(name)))
-                    settings[host][name] = channels.settings(channel)
-            self._check_space(shares)
-            for share, target in shares:
-                storage.download(s3, share, target, lambda: self._stop_as is not None)
-        except storage.StorageError as error:
-            raise storage.StorageError(f"Data download failed:{error}") from None
-        for host, ml in mls.items():
-            ml.write_config(
-                hyperparameters=self._data.get("HyperParameters", {}),
-                channels=settings[host],
-                groups=self._groups,
-                current_host=host,
-            )
-        self._locked(self._say, "Downloading the training image")
-
-    def _hosts_of(self, channel: dict[str, Any]) -> list[str]:
-        names = channel["DataSource"]["S3DataSource"].get("InstanceGroupNames")
-        return [
-            host
-            for group in self._groups
-            if names is None or group.name in names
-            for host in group.hosts
-        ]
-
-    def _check_space(self, shares: list[tuple[list[storage.Object], Path]]) -> None:
-        """Raise StorageError for data that the volume, the disk or the limit can't hold."""
-        per_host: dict[Path, int] = {}
-        for share, target in shares:
-            size = sum(wanted.size for wanted in share)
-            per_host[target.parent] = per_host.get(target.parent, 0) + size
-        volume = self._data["ResourceConfig"].get("VolumeSizeInGB")
-        if volume and max(per_host.values(), default=0) > volume * storage.GIB:
-            raise storage.StorageError(storage.NO_SPACE)
-        platform = self.context.platform
-        storage.check_space(platform.work, sum(per_host.values()), platform.options.disk)
-
-    def _run(self, mls: dict[str, OptML]) -> dict[str, int]:
+    def _run(self, mls: dict[str, OptML], inputs: Inputs) -> dict[str, int]:
         """Run a container for each host until all have ended; their exit codes, none if stopped."""
         engine, isolated = engines.engine(self.image.engine), self._data["EnableNetworkIsolation"]
-        if self._stop_as is not None:
+        if self._ending:
             return {}
         if not engine.has_networks():
-            return self._run_in(None, mls)
+            return self._run_in(None, mls, inputs)
         with engine.network(self._hosts, isolated) as network:
-            return self._run_in(network, mls)
+            return self._run_in(network, mls, inputs)
 
-    def _run_in(self, network: Network | None, mls: dict[str, OptML]) -> dict[str, int]:
+    def _run_in(
+        self, network: Network | None, mls: dict[str, OptML], inputs: Inputs
+    ) -> dict[str, int]:
         algorithm = self._data["AlgorithmSpecification"]
         metrics = Metrics(self.job.name, algorithm.get("MetricDefinitions", []))
         logs, moment = self.context.client("logs"), int(dt.datetime.now().timestamp() * 1000)
@@ -227,12 +251,12 @@ class TrainingRun:
         codes: dict[str, int] = {}
         with self.context.platform.state.lock:
             self._containers, self._failed = {}, None  # of an attempt before
-            if self._stop_as is not None:
+            if self._ending:
                 return codes
             progress.move(self._data, "Training")
-        timer = threading.Timer(self._seconds_left(), self.stop, args=("MaxRuntimeExceeded",))
-        timer.daemon = True
-        timer.start()
+        timer = self._after(self._seconds_left(), "MaxRuntimeExceeded")
+        for stream in inputs.streams:
+            stream.start(self._starve)
 
         def follow(host: str, container: Container) -> None:
             try:
@@ -243,10 +267,10 @@ class TrainingRun:
         followers = []
         try:
             for host, ml in mls.items():
-                container = self._start(host, ml, network)
+                container = self._start(host, ml, network, inputs.read_only(host))
                 with self.context.platform.state.lock:
                     self._containers[host] = container
-                    if self._stop_as is not None or self._failed:
+                    if self._ending or self._failed:
                         self._stop_late(container)
                 thread = threading.Thread(target=follow, args=(host, container), daemon=True)
                 followers.append(thread)
@@ -258,9 +282,21 @@ class TrainingRun:
         finally:
             self._follow_all(followers, metrics)
             timer.cancel()
+            for stream in inputs.streams:
+                stream.stop()
+        if not self._ending:
+            inputs.check_streams()
         return codes
 
-    def _start(self, host: str, ml: OptML, network: Network | None) -> Container:
+    def _starve(self) -> None:
+        """A stream can't go on: the job ends, as if its first host had failed."""
+        with self.context.platform.state.lock:
+            self._failed = self._failed or self._hosts[0]
+        self._stop_containers(self._peer_grace)
+
+    def _start(
+        self, host: str, ml: OptML, network: Network | None, read_only: list[str]
+    ) -> Container:
         algorithm = self._data["AlgorithmSpecification"]
         entrypoint = algorithm.get("ContainerEntrypoint")
         kind = next(group.instance_type for group in self._groups if host in group.hosts)
@@ -277,6 +313,7 @@ class TrainingRun:
             memory=instance_types.memory(kind, self.context.platform.options.memory_bytes),
             network=network,
             host=host,
+            read_only=read_only,
         )
 
     def _stop_late(self, container: Container) -> None:
@@ -293,7 +330,7 @@ class TrainingRun:
         """A host's program has ended; the first that fails takes the others with it."""
         with self.context.platform.state.lock:
             codes[host] = code
-            first = code != 0 and self._failed is None and self._stop_as is None
+            first = code != 0 and self._failed is None and not self._ending
             if first:
                 self._failed = host
         if first:
@@ -321,8 +358,7 @@ class TrainingRun:
     def _seconds_left(self) -> float:
         """Until MaxRuntimeInSeconds, which counts all attempts. Source: StoppingCondition."""
         most = self._data["StoppingCondition"]["MaxRuntimeInSeconds"]
-        passed = dt.datetime.now(dt.UTC) - self._data["TrainingStartTime"]
-        return max(0.0, most - passed.total_seconds())
+        return max(0.0, most - progress.on_instances(self._data).total_seconds())
 
     def _upload(self, mls: list[OptML], model: bool) -> None:
         """Upload output.tar.gz if there is any output, and the model if it is to be kept."""

@@ -7,7 +7,7 @@ DeleteTrainingJob.
 from typing import Any
 
 from byoc import engines
-from byoc.local import channels, images, metrics, progress, protocol, quotas
+from byoc.local import channels, checkpoints, images, metrics, progress, protocol, quotas
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.references import check_key, check_vpc
 from byoc.local.service import Context, operation
@@ -18,8 +18,6 @@ from byoc.local.trainer import TrainingRun
 # What CreateTrainingJob allows and this module does not do: refused, never ignored.
 NOT_DONE = {
     "": (
-        "CheckpointConfig",
-        "EnableManagedSpotTraining",
         "InfraCheckConfig",
         "SessionChainingConfig",
         "ServerlessJobConfig",
@@ -33,7 +31,7 @@ NOT_DONE = {
         "InstancePlacementConfig",
         "InstancePreferences",
     ),
-    "StoppingCondition": ("MaxWaitTimeInSeconds", "MaxPendingTimeInSeconds"),
+    "StoppingCondition": ("MaxPendingTimeInSeconds",),
 }
 
 # Members of the request that DescribeTrainingJob answers as they were sent.
@@ -48,6 +46,7 @@ KEPT = (
     "StoppingCondition",
     "Environment",
     "RetryStrategy",
+    "CheckpointConfig",
     "VpcConfig",
     "ExperimentConfig",
     "DebugHookConfig",
@@ -72,13 +71,15 @@ INTERRUPTED = "InternalServerError: the local AWS was stopped while the job ran.
 
 @operation
 def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Run the image's `train` on one host or several, with input from S3 in File mode, and upload
-    what it leaves. Refuse Spot, warm pools, checkpoints, Pipe, FastFile and AWS's algorithms."""
+    """Run the image's `train` on one host or several, with input from S3, and upload what it
+    leaves. Refuse warm pools, augmented manifests and AWS's algorithms."""
     _check(context, request)
     uri = request["AlgorithmSpecification"]["TrainingImage"]
     image, _ = images.find(context, uri, request["RoleArn"])
     if _hosts(request["ResourceConfig"]) > 1 and not engines.engine(image.engine).has_networks():
         raise not_implemented("CreateTrainingJob on several instances on this kind of machine")
+    if not channels.can_stream(image.engine) and channels.streams(request):
+        raise not_implemented("CreateTrainingJob with Pipe mode for images on this machine")
     name = request["TrainingJobName"]
     arn = context.arn("training-job", name)
     data = {key: request[key] for key in KEPT if key in request}
@@ -89,7 +90,7 @@ def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, 
         "EnableInterContainerTrafficEncryption": request.get(
             "EnableInterContainerTrafficEncryption", False
         ),
-        "EnableManagedSpotTraining": False,
+        "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
     }
     progress.move(data, "Starting")
     job = Resource(name, arn, data, tags_of(request))
@@ -171,6 +172,17 @@ def delete_training_job(context: Context, request: dict[str, Any]) -> None:
         del jobs[name]
 
 
+def interrupt(context: Context, name: str) -> None:
+    """Take a Spot job's instances away; raises AWSError for a job that has none now."""
+    with context.platform.state.lock:
+        job = _find(context, {"TrainingJobName": name})
+        if not job.data["EnableManagedSpotTraining"]:
+            raise validation(f"The training job {name} does not run on Spot instances.")
+        if job.runtime is None or not job.runtime.interrupt():
+            status = job.data["SecondaryStatus"]
+            raise validation(f"The training job {name} has no instances to interrupt: {status}.")
+
+
 def resume(context: Context, resource: Resource) -> None:
     """A job that is restored after the local AWS was stopped: what had not ended has failed."""
     with context.platform.state.lock:
@@ -213,14 +225,31 @@ def _check(context: Context, request: dict[str, Any]) -> None:
     for key in (output.get("KmsKeyId"), request["ResourceConfig"].get("VolumeKmsKeyId")):
         check_key(context, key)
     check_vpc(context, request.get("VpcConfig"))
-    runtime = request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", 0)
-    if runtime > LONGEST:
-        raise validation(f"MaxRuntimeInSeconds is {runtime}: it must be at most {LONGEST}.")
+    checkpoints.check(request.get("CheckpointConfig"))
     # Members that DescribeTrainingJob gives on AWS also when the request had none.
     algorithm.setdefault("EnableSageMakerMetricsTimeSeries", "MetricDefinitions" in algorithm)
     output.setdefault("KmsKeyId", "")
     output.setdefault("CompressionType", "GZIP")
     request.setdefault("StoppingCondition", {}).setdefault("MaxRuntimeInSeconds", 86_400)
+    _check_times(request["StoppingCondition"], request.get("EnableManagedSpotTraining", False))
+
+
+def _check_times(condition: dict[str, Any], spot: bool) -> None:
+    """Source: API Reference, StoppingCondition; Developer Guide, model-managed-spot-training."""
+    runtime, wait = condition["MaxRuntimeInSeconds"], condition.get("MaxWaitTimeInSeconds")
+    if runtime > LONGEST:
+        raise validation(f"MaxRuntimeInSeconds is {runtime}: it must be at most {LONGEST}.")
+    # AWS's words. Source: Kenza-AI/sagify, issue 111.
+    if wait is not None and not spot:
+        raise validation(
+            "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is "
+            "set to true"
+        )
+    if spot and (wait is None or wait < runtime):
+        raise validation(
+            "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
+            "MaxRuntimeInSeconds"
+        )
 
 
 def _check_resources(context: Context, request: dict[str, Any]) -> None:

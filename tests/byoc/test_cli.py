@@ -75,6 +75,19 @@ def test_status_lists_jobs_and_endpoints(byoc, cloud, toy):
     )
 
 
+def test_interrupt_says_why_it_cannot(byoc, cloud, toy, tmp_path):
+    account = ("--account-id", cloud.account)
+    assert byoc("interrupt", "nobody", *account)[2] == "byoc: Requested resource not found.\n"
+    cloud.train(toy, name="steady-job")
+    code, _, err = byoc("interrupt", "steady-job", *account)
+    assert (code, err) == (
+        2,
+        "byoc: The training job steady-job does not run on Spot instances.\n",
+    )
+    code, _, err = byoc("interrupt", "nobody", BYOC_HOME=str(tmp_path / "home"))
+    assert (code, err) == (2, "byoc: The local AWS does not run: start it with `byoc up`.\n")
+
+
 def test_up_status_down(byoc, tmp_path):
     own = {"BYOC_HOME": str(tmp_path / "home")}
     assert byoc("status", **own)[:2] == (1, "not running\n")

@@ -199,6 +199,29 @@ def test_after_a_kill_the_next_start_leaves_no_container(
     daemon.down()
 
 
+def test_pipes_fast_files_and_checkpoints_reach_a_container(cloud, image):
+    cloud.put("data/a", "1")
+    cloud.put("saved/step", "0")
+    prefix = f"s3://{cloud.aws.bucket}/data/"
+    program = (
+        "def refused():\n"
+        "    try: (ml / 'input/data/y/a').write_text('2')\n"
+        "    except OSError: return 'refused'\n"
+        "first = [(ml / f'input/data/x_{n}').read_text() for n in range(2)]\n"
+        "step = ml / 'checkpoints/step'\n"
+        "step.write_text(step.read_text() + ''.join(first) + refused())"
+    )
+    channels = [
+        cloud.channel("x", prefix, InputMode="Pipe"),
+        cloud.channel("y", prefix, InputMode="FastFile"),
+    ]
+    uri = f"s3://{cloud.aws.bucket}/saved"
+    config = {"S3Uri": uri}
+    job = cloud.train(image, program, InputDataConfig=channels, CheckpointConfig=config)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert cloud.get(f"{uri}/step") == b"011refused"
+
+
 def test_the_engine_of_an_image_is_told(docker_toy, docker_engine):
     assert isinstance(docker_engine, DockerEngine)
     assert docker_toy.engine == docker_engine.name

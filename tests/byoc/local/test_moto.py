@@ -65,6 +65,39 @@ def test_the_owner_of_a_bucket_pays(cloud):
         s3.get_bucket_request_payment(Bucket="there-is-none")
 
 
+@pytest.mark.parametrize(
+    ("asked", "content", "told"),
+    [
+        ("bytes=2-4", b"234", "bytes 2-4/10"),
+        ("bytes=0-0", b"0", "bytes 0-0/10"),
+        ("bytes=8-99", b"89", "bytes 8-9/10"),
+        ("bytes=0-9", b"0123456789", "bytes 0-9/10"),
+        ("bytes=7-", b"789", "bytes 7-9/10"),
+        ("bytes=-3", b"789", "bytes 7-9/10"),
+        ("bytes=4-2", b"0123456789", None),
+    ],
+)
+def test_a_range_of_an_object(cloud, asked, content, told):
+    cloud.put("x", "0123456789")
+    s3, bucket = cloud.client("s3"), cloud.aws.bucket
+    found = s3.get_object(Bucket=bucket, Key="x", Range=asked)
+    assert found["Body"].read() == content
+    assert found.get("ContentRange") == told
+    assert found["ContentLength"] == len(content)
+    assert found["ETag"] == s3.head_object(Bucket=bucket, Key="x")["ETag"]
+
+
+def test_a_range_that_there_is_not(cloud):
+    cloud.put("x", "0123456789")
+    s3, bucket = cloud.client("s3"), cloud.aws.bucket
+    with pytest.raises(ClientError, match="InvalidRange"):
+        s3.get_object(Bucket=bucket, Key="x", Range="bytes=10-12")
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        s3.get_object(Bucket=bucket, Key="x", Range="bytes=1-2", IfMatch='"another"')
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        s3.get_object(Bucket=bucket, Key="y", Range="bytes=1-2")
+
+
 def test_a_template_with_resources_of_sagemaker_is_refused_whole(cloud):
     cloudformation = cloud.client("cloudformation")
     bucket = {"Type": "AWS::S3::Bucket"}

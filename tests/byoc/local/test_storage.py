@@ -102,6 +102,24 @@ def test_a_download_that_is_cancelled_ends_early(cloud, s3, tmp_path):
     assert 0 < len(files(tmp_path / "m")) < 50
 
 
+def test_an_object_in_pieces(cloud, s3, monkeypatch):
+    monkeypatch.setattr(storage, "CHUNK", 4)
+    (found,) = storage.list_prefix(s3, cloud.put("large", "0123456789"))
+    assert list(storage.chunks(s3, found)) == [b"0123", b"4567", b"89"]
+    (empty,) = storage.list_prefix(s3, cloud.put("empty", ""))
+    assert list(storage.chunks(s3, empty)) == []
+
+
+def test_an_object_that_changes_between_its_pieces(cloud, s3, monkeypatch):
+    monkeypatch.setattr(storage, "CHUNK", 4)
+    (found,) = storage.list_prefix(s3, cloud.put("large", "0123456789"))
+    pieces = storage.chunks(s3, found)
+    assert next(pieces) == b"0123"
+    cloud.put("large", "9876543210")
+    with pytest.raises(storage.StorageError, match="PreconditionFailed"):
+        next(pieces)
+
+
 def test_of_what_several_folders_hold_the_first_ones_wins(tmp_path, write):
     first = write(tmp_path / "1", **{"same": "1", "file": "1", "place__a": "1"})
     second = write(tmp_path / "2", **{"same": "2", "file__below": "2", "place__b": "2"})
