@@ -39,7 +39,7 @@ def test_every_operation_that_is_not_done_is_refused_by_name(cloud):
 @pytest.mark.parametrize(
     ("service", "method", "arguments", "named"),
     [
-        ("sagemaker", "list_processing_jobs", {}, "SageMaker's ListProcessingJobs"),
+        ("sagemaker", "list_compilation_jobs", {}, "SageMaker's ListCompilationJobs"),
         (
             "iam",
             "simulate_custom_policy",
