@@ -167,8 +167,8 @@ class ProcessingRun:
             return None
         if self._fleet.out_of_memory:
             return OUT_OF_MEMORY
-        # AWS's words. Source: Developer Guide, troubleshooting of notebook jobs and remote
-        # functions, which are processing and training jobs.
+        # AWS's words, for a job without a message. Source: Developer Guide,
+        # sagemaker-python-sdk-troubleshooting. The message is where training has its failure file's.
         return f"AlgorithmError: {messages[failed]}, exit code: {self._fleet.codes[failed]}"
 
 

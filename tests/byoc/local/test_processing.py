@@ -448,10 +448,10 @@ def test_several_hosts_share_the_data_and_what_they_leave_becomes_one(cloud, toy
 
 
 @several
-def test_one_host_that_fails_takes_the_others_with_it(cloud, toy):
+def test_one_host_that_fails_takes_the_others_with_it(impatient, toy_tag):
     job = process(
-        cloud,
-        toy,
+        impatient,
+        impatient.push(toy_tag),
         "me = json.loads((ml / 'config/resourceconfig.json').read_text())['current_host']\n"
         "(ml / 'output/message').write_text(me)\n"
         "sys.exit(3) if me == 'algo-2' else time.sleep(600)",
