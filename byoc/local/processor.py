@@ -168,7 +168,7 @@ class ProcessingRun:
         if self._fleet.out_of_memory:
             return OUT_OF_MEMORY
         # AWS's words, for a job without a message. Source: Developer Guide,
-        # sagemaker-python-sdk-troubleshooting. The message is where training has its failure file's.
+        # sagemaker-python-sdk-troubleshooting. A message stands where a training job has its own.
         return f"AlgorithmError: {messages[failed]}, exit code: {self._fleet.codes[failed]}"
 
 
