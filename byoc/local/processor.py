@@ -7,6 +7,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from byoc.engines import Image
@@ -97,7 +98,7 @@ class ProcessingRun:
             else:
                 end(self._data, "Stopped" if self._stopping else "Completed")
 
-    def _process(self, places: Mapping[str, Any]) -> str | None:
+    def _process(self, places: Mapping[str, Path]) -> str | None:
         """Do it all; returns why the program failed, or None. Raises StorageError."""
         with self.context.platform.state.lock:
             self._data["ProcessingStartTime"] = self._data["LastModifiedTime"] = now()
