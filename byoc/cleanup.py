@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from botocore import xform_name
 from botocore.exceptions import ClientError, WaiterError
 
 from byoc.connect import Connection
 from byoc.find import tagged
 
-TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"  # one group for all jobs of the account
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
 IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
@@ -81,18 +81,18 @@ def _delete_model(item: Item) -> None:
 
 
 def _delete_job(item: Item) -> None:
-    sagemaker = boto3.client("sagemaker")
+    sagemaker, kind = boto3.client("sagemaker"), xform_name(item.kind)
+    wanted = {f"{item.kind}Name": item.name}
     try:
-        sagemaker.stop_training_job(TrainingJobName=item.name)
+        getattr(sagemaker, f"stop_{kind}")(**wanted)
     except ClientError:
         pass  # it has ended
-    wanted = {"TrainingJobName": item.name}
-    waiter = sagemaker.get_waiter("training_job_completed_or_stopped")
+    waiter = sagemaker.get_waiter(f"{kind}_completed_or_stopped")
     try:
         waiter.wait(**wanted, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
     except WaiterError:
         pass  # it has failed, which is an end too
-    sagemaker.delete_training_job(**wanted)
+    getattr(sagemaker, f"delete_{kind}")(**wanted)
 
 
 def _repositories(aws: Connection) -> list[Item]:
@@ -157,7 +157,7 @@ def _log_groups(aws: Connection) -> list[Item]:
         for group in page["logGroups"]
     ]
     own = [n for n in found if n == aws.project or n.startswith(f"{aws.project}-")]
-    own = [name for name in own if not _is_of_another("endpoint", name, aws)]
+    own = [name for name in own if not _is_of_another("Endpoint", name, aws)]
     return [Item("logs", "LogGroup", f"{ENDPOINT_LOGS}{name}") for name in own]
 
 
@@ -165,10 +165,8 @@ def _is_of_another(kind: str, name: str, aws: Connection) -> bool:
     """Whether the log's owner exists and is another project's: `a-b` begins like `a`."""
     sagemaker = boto3.client("sagemaker")
     try:
-        if kind == "endpoint":
-            arn = sagemaker.describe_endpoint(EndpointName=name)["EndpointArn"]
-        else:
-            arn = sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobArn"]
+        describe = getattr(sagemaker, f"describe_{xform_name(kind)}")
+        arn = describe(**{f"{kind}Name": name})[f"{kind}Arn"]
     except ClientError as error:
         if error.response["Error"]["Code"] in ("ValidationException", "ResourceNotFound"):
             return False  # it is gone
@@ -180,21 +178,34 @@ def _delete_log_group(item: Item) -> None:
     boto3.client("logs").delete_log_group(logGroupName=item.name)
 
 
-def _log_streams(aws: Connection) -> list[Item]:
+def _log_streams(kind: str) -> Callable[[Connection], list[Item]]:
     """Streams of the project's jobs in the group that all jobs of the account share."""
-    logs = boto3.client("logs")
-    pages = logs.get_paginator("describe_log_streams")
-    wanted = {"logGroupName": TRAINING_LOGS, "logStreamNamePrefix": f"{aws.project}-"}
-    try:
-        found = [s["logStreamName"] for p in pages.paginate(**wanted) for s in p["logStreams"]]
-    except logs.exceptions.ResourceNotFoundException:
-        return []
-    own = [n for n in found if not _is_of_another("training-job", n.partition("/")[0], aws)]
-    return [Item("logs", "LogStream", name) for name in own]
+
+    def list_items(aws: Connection) -> list[Item]:
+        logs = boto3.client("logs")
+        pages = logs.get_paginator("describe_log_streams")
+        wanted = {"logGroupName": _log_group(kind), "logStreamNamePrefix": f"{aws.project}-"}
+        try:
+            found = [s["logStreamName"] for p in pages.paginate(**wanted) for s in p["logStreams"]]
+        except logs.exceptions.ResourceNotFoundException:
+            return []
+        own = [n for n in found if not _is_of_another(kind, n.partition("/")[0], aws)]
+        return [Item("logs", "LogStream", name) for name in own]
+
+    return list_items
 
 
-def _delete_log_stream(item: Item) -> None:
-    boto3.client("logs").delete_log_stream(logGroupName=TRAINING_LOGS, logStreamName=item.name)
+def _delete_log_stream(kind: str) -> Callable[[Item], Any]:
+    def delete(item: Item) -> None:
+        group = _log_group(kind)
+        boto3.client("logs").delete_log_stream(logGroupName=group, logStreamName=item.name)
+
+    return delete
+
+
+def _log_group(kind: str) -> str:
+    """The one group for all jobs of this kind."""
+    return f"/aws/sagemaker/{kind}s"
 
 
 Lister = Callable[[Connection], list[Item]]
@@ -203,9 +214,14 @@ _KINDS: list[tuple[Lister, Callable[[Item], Any]]] = [
     (_sagemaker("list_endpoint_configs", "EndpointConfig"), _delete_endpoint_config),
     (_sagemaker("list_models", "Model"), _delete_model),
     (_sagemaker("list_training_jobs", "TrainingJob", "TrainingJobSummaries"), _delete_job),
+    (
+        _sagemaker("list_processing_jobs", "ProcessingJob", "ProcessingJobSummaries"),
+        _delete_job,
+    ),
     (_repositories, _delete_repository),
     (_objects, _empty_bucket),
     (_stacks, _delete_stack),
     (_log_groups, _delete_log_group),
-    (_log_streams, _delete_log_stream),
+    (_log_streams("TrainingJob"), _delete_log_stream("TrainingJob")),
+    (_log_streams("ProcessingJob"), _delete_log_stream("ProcessingJob")),
 ]

@@ -5,6 +5,7 @@ your-algorithms-training-algo-running-container and -output, build-your-own-proc
 """
 
 import atexit
+import codecs
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from byoc.errors import ByocError
 from byoc.studio import scratch
 
 FAILURE_LENGTH = 1024  # characters of output/failure that become the FailureReason
+MESSAGE_LENGTH = 1024  # bytes of output/message that become the ExitMessage
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,18 @@ class OptML:
         *,
         hosts: Sequence[str] = ("algo-1",),
         current_host: str = "algo-1",
+        path: str | Path | None = None,
     ) -> "OptML":
-        """Lay out a temporary /opt/ml for a processing job; it has none of a training job's files.
+        """Lay out /opt/ml for a processing job; it has none of a training job's files.
 
         `job` is what processingjobconfig.json says: the request and its ARN. The LocalPath of each
         input and output becomes a folder; `inputs` maps an InputName to the file or folder that is
-        copied into it. Raises ByocError for a LocalPath that is not below /opt/ml/processing/.
+        copied into it. Without `path` a temporary folder is made, which goes when this process
+        ends. Raises ByocError for a LocalPath that is not below /opt/ml/processing/.
         """
-        ml = cls(_temporary())
-        for name in ("config", "output"):
-            (ml.path / name).mkdir()
+        ml = cls(_temporary() if path is None else Path(path).absolute())
+        for name in ("config", "output", "processing"):
+            (ml.path / name).mkdir(parents=True, exist_ok=True)
         for one in job["ProcessingInputs"]:
             folder = ml.local(one["S3Input"]["LocalPath"])
             folder.mkdir(parents=True, exist_ok=True)
@@ -100,8 +104,7 @@ class OptML:
 
     def local(self, path: str) -> Path:
         """Where a processing job's LocalPath lies on this machine; raises ByocError elsewhere."""
-        if not path.startswith("/opt/ml/processing/") or ".." in Path(path).parts:
-            raise ByocError(f"The LocalPath {path} must begin with /opt/ml/processing/.")
+        check_local_path(path)
         return self.path / path.removeprefix("/opt/ml/")
 
     @property
@@ -181,9 +184,27 @@ class OptML:
             start = content.read(4 * FAILURE_LENGTH)  # a character has at most four bytes
         return start.decode("utf-8", "replace")[:FAILURE_LENGTH]
 
+    def exit_message(self) -> str:
+        """What a processing job's program wrote to `output/message`, as far as it is read.
+
+        Raises UnicodeDecodeError for what is not UTF-8; a character that is cut off is left out.
+        """
+        if not self.owns(self.message) or not self.message.is_file():
+            return ""
+        with self.message.open("rb") as content:
+            start = content.read(MESSAGE_LENGTH)
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        return decoder.decode(start, final=len(start) < MESSAGE_LENGTH)
+
     def tree(self) -> str:
         """The folders and files as a drawing, with sizes in bytes."""
         return "\n".join(["/opt/ml", *_branches(self.path, "")])
+
+
+def check_local_path(path: str) -> None:
+    """Raise ByocError for a LocalPath that a processing job can't have."""
+    if not path.startswith("/opt/ml/processing/") or ".." in Path(path).parts:
+        raise ByocError(f"The LocalPath {path} must begin with /opt/ml/processing/.")
 
 
 def _temporary() -> Path:

@@ -1,4 +1,4 @@
-"""What a training job measures: values in its log, and what its instances use, to CloudWatch.
+"""What a job measures: values in its log, and what its instances use, to CloudWatch.
 
 Source: API Reference, MetricDefinition; Developer Guide, training-metrics and
 monitoring-cloudwatch.
@@ -38,8 +38,10 @@ class Metrics:
     The first group of the expression is the value. An expression that takes too long is given up.
     """
 
-    def __init__(self, job: str, definitions: list[dict[str, str]]) -> None:
-        self._job = job
+    def __init__(
+        self, job: str, definitions: list[dict[str, str]], namespace: str = NAMESPACE
+    ) -> None:
+        self._job, self._namespace = job, namespace
         self._lock = threading.Lock()
         self._definitions = [(d["Name"], regex.compile(d["Regex"])) for d in definitions]
         self._found: list[dict[str, Any]] = []
@@ -93,7 +95,8 @@ class Metrics:
                     )
                 ]
         for start in range(0, len(data), BATCH):
-            cloudwatch.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + BATCH])
+            batch = data[start : start + BATCH]
+            cloudwatch.put_metric_data(Namespace=self._namespace, MetricData=batch)
 
     def _of(self, host: str) -> list[dict[str, str]]:
         return [{"Name": "Host", "Value": f"{self._job}/{host}"}]

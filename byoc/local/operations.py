@@ -11,6 +11,7 @@ from byoc.local import (  # noqa: F401  (each fills OPERATIONS)
     endpoints,
     iam,
     models,
+    processing,
     protocol,
     quotas,
     runtime,

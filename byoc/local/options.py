@@ -17,7 +17,7 @@ class Options:
 
     startup_timeout: float = _option(20.0, "seconds for the first good /ping (AWS: 480)")
     stop_grace: float = _option(120.0, "seconds from SIGTERM to SIGKILL; endpoints wait 30 at most")
-    parallel_jobs: int = _option(4, "training jobs that run at a time")
+    parallel_jobs: int = _option(4, "training and processing jobs that run at a time")
     memory: float | None = _option(None, "GiB that one container may take")
     disk: float | None = _option(None, "GiB on disk beyond which nothing more is downloaded")
     ping_interval: float = _option(5.0, "seconds between two /ping to a container in service")

@@ -24,6 +24,7 @@ from byoc.local.state import POSITION, Resource, now
 
 TRAINING, ENDPOINT = "training job usage", "endpoint usage"
 TRANSFORM, PROCESSING = "transform job usage", "processing job usage"
+UNDER_WAY = ("InProgress", "Stopping")  # statuses of jobs that use instances
 
 ACCELERATED = re.compile(r"ml\.(gr?|p|trn|inf|dl)\d")
 SERVICE = {"ServiceCode": "sagemaker", "ServiceName": "Amazon SageMaker"}
@@ -129,6 +130,10 @@ def in_use(context: Context, usage: str) -> "Counter[str]":
         for job in context.table("training-job").values():
             if job.data["TrainingJobStatus"] in ("InProgress", "Stopping"):
                 used.update(of_job(job.data["ResourceConfig"]))
+    if usage == PROCESSING:
+        for job in context.table("processing-job").values():
+            if job.data["ProcessingJobStatus"] in UNDER_WAY:
+                used.update(of_job(job.data["ProcessingResources"]["ClusterConfig"]))
     if usage == ENDPOINT:
         for endpoint in context.table("endpoint").values():
             used.update(endpoint.runtime.instance_types)
@@ -136,7 +141,7 @@ def in_use(context: Context, usage: str) -> "Counter[str]":
 
 
 def of_job(resources: Mapping[str, Any]) -> "Counter[str]":
-    """The instances of a training job's ResourceConfig."""
+    """The instances of a training job's ResourceConfig or a processing job's ClusterConfig."""
     count: Counter[str] = Counter()
     for group in resources.get("InstanceGroups") or [resources]:
         if "InstanceType" in group:

@@ -48,7 +48,7 @@ class Platform:
     options: Options
     work: Path
     clients: Clients
-    slots: Slots  # one for each training job that may run at a time
+    slots: Slots  # one for each training or processing job that may run at a time
     trail: "Trail"
 
 

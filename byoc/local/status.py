@@ -7,6 +7,7 @@ from byoc.local.service import Platform
 # Kinds of resources that run containers: members of their data, and where their logs go.
 _KINDS = {
     "training-job": ("TrainingJobStatus", "/aws/sagemaker/TrainingJobs"),
+    "processing-job": ("ProcessingJobStatus", "/aws/sagemaker/ProcessingJobs"),
     "endpoint": ("EndpointStatus", "/aws/sagemaker/Endpoints/{name}"),
 }
 

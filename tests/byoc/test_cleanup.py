@@ -9,6 +9,7 @@ from byoc import cleanup, connect
 
 TEMPLATE = Path(__file__).parents[2] / "infra/template.yaml"
 PROGRAM = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('ready'); time.sleep(600)"
+SCRIPT = "trap 'exit 0' TERM; echo ready; sleep 600 & wait"
 
 
 def fill(cloud, aws, image, until):
@@ -28,6 +29,14 @@ def fill(cloud, aws, image, until):
     job = f"{aws.project}-job"
     cloud.start(image, PROGRAM, name=job, Tags=aws.tags)
     until(lambda: "ready" in _log_or_nothing(cloud, job))
+    cloud.sagemaker.create_processing_job(
+        ProcessingJobName=job,
+        AppSpecification={"ImageUri": image, "ContainerEntrypoint": ["/bin/sh", "-c", SCRIPT]},
+        ProcessingResources={"ClusterConfig": {"InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}},
+        RoleArn=aws.role,
+        Tags=aws.tags,
+    )
+    until(lambda: "ready" in _log_or_nothing(cloud, job, "ProcessingJobs"))
     name = f"{aws.project}-1"
     cloud.sagemaker.create_model(
         ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn=aws.role, Tags=aws.tags
@@ -44,9 +53,9 @@ def fill(cloud, aws, image, until):
     cloud.deployed(aws.project)
 
 
-def _log_or_nothing(cloud, job):
+def _log_or_nothing(cloud, job, kind="TrainingJobs"):
     try:
-        return cloud.log("/aws/sagemaker/TrainingJobs", job)
+        return cloud.log(f"/aws/sagemaker/{kind}", job)
     except (ClientError, ValueError):
         return []
 
@@ -66,6 +75,7 @@ def expected(project, bucket):
         f"sagemaker EndpointConfig {project}-1",
         f"sagemaker Model {project}-1",
         f"sagemaker TrainingJob {project}-job",
+        f"sagemaker ProcessingJob {project}-job",
         f"ecr Repository {project}",
         f"s3 Objects {bucket}",
         f"cloudformation Stack {project}",
@@ -87,7 +97,7 @@ def test_all_of_the_project_goes_and_nothing_else(cloud, projects):
     assert of_the_other == expected("fish-2", other.bucket)
 
     deleted = list(cleanup.delete_all(mine))
-    assert {item.kind for item in deleted} >= {"TrainingJob", "Endpoint", "Stack", "LogStream"}
+    assert {item.kind for item in deleted} >= {"TrainingJob", "ProcessingJob", "LogStream"}
     assert cleanup.inventory(mine) == []
     assert list(cleanup.delete_all(mine)) == []
     assert inventory(other) == of_the_other
@@ -100,6 +110,9 @@ def test_all_of_the_project_goes_and_nothing_else(cloud, projects):
     assert other.role in roles
     jobs = cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"]
     running = [(job["TrainingJobName"], job["TrainingJobStatus"]) for job in jobs]
+    assert running == [("fish-2-job", "InProgress")]
+    jobs = cloud.sagemaker.list_processing_jobs()["ProcessingJobSummaries"]
+    running = [(job["ProcessingJobName"], job["ProcessingJobStatus"]) for job in jobs]
     assert running == [("fish-2-job", "InProgress")]
     assert cloud.invoke("x", "fish-2")["ResponseMetadata"]["HTTPStatusCode"] == 200
 

@@ -115,10 +115,10 @@ def test_train_deploy_invoke_update_delete(shell, open_cloud, account, toy_tag):
 def test_a_refusal_is_shown_at_once_and_fails(shell, cloud, account):
     out = shell(
         f'eval "$(byoc env --account-id {account})"\n'
-        "aws sagemaker list-processing-jobs 2>&1 || echo exit $?\n"
+        "aws sagemaker list-compilation-jobs 2>&1 || echo exit $?\n"
         "aws sagemaker describe-endpoint --endpoint-name nothing 2>&1 || echo exit $?"
     )
-    assert "does not implement SageMaker's ListProcessingJobs" in out
+    assert "does not implement SageMaker's ListCompilationJobs" in out
     assert (
         f'Could not find endpoint "arn:aws:sagemaker:us-east-1:{account}:endpoint/nothing"' in out
     )

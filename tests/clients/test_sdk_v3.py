@@ -19,3 +19,9 @@ def test_build_deploy_invoke_update_delete_with_model_builder(tell, cloud):
     key = {"Bucket": cloud.aws.bucket, "Key": "model.tar.gz"}
     cloud.client("s3").put_object(**key, Body=content.getvalue())
     tell(Path(sys.executable), "sdk_v3_model_builder.py")
+
+
+def test_process_with_a_script(tell, cloud):
+    assert "Completed 1 rows" in tell(Path(sys.executable), "sdk_v3_processing.py")
+    assert cloud.get(f"s3://{cloud.aws.bucket}/counted/rows") == b"1"
+    assert cloud.sagemaker.list_processing_jobs()["ProcessingJobSummaries"] == []

@@ -27,7 +27,7 @@ def post(url, body=b"", **headers):
 
 def test_every_operation_that_is_not_done_is_refused_by_name(cloud):
     names = set(protocol.service().operation_names) - set(OPERATIONS["sagemaker"])
-    assert "CreateProcessingJob" in names
+    assert "CreateCompilationJob" in names
     for name in sorted(names):
         status, headers, body = post(cloud.url, b"{}", X_Amz_Target=f"SageMaker.{name}")
         content = json.loads(body)
@@ -39,7 +39,7 @@ def test_every_operation_that_is_not_done_is_refused_by_name(cloud):
 @pytest.mark.parametrize(
     ("service", "method", "arguments", "named"),
     [
-        ("sagemaker", "list_processing_jobs", {}, "SageMaker's ListProcessingJobs"),
+        ("sagemaker", "list_compilation_jobs", {}, "SageMaker's ListCompilationJobs"),
         (
             "iam",
             "simulate_custom_policy",

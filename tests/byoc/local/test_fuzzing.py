@@ -214,6 +214,13 @@ def requests(aws: LocalAWS, toy_tag: str) -> Requests:
             },
             "StoppingCondition": {"MaxRuntimeInSeconds": 60},
         },
+        "CreateProcessingJob": {
+            "RoleArn": role["Arn"],
+            "AppSpecification": {"ImageUri": image, "ContainerEntrypoint": ["true"]},
+            "ProcessingResources": {
+                "ClusterConfig": {"InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+            },
+        },
         "UpdateEndpoint": {"EndpointConfigName": "a"},
         "UpdateEndpointWeightsAndCapacities": {
             "DesiredWeightsAndCapacities": [{"VariantName": "v", "DesiredInstanceCount": 2}]
@@ -228,6 +235,8 @@ def requests(aws: LocalAWS, toy_tag: str) -> Requests:
     arns = [f"arn:aws:sagemaker:us-east-1:{aws.account_id}:{kind}" for kind in KINDS]
     names = ["a", "a", "b", "A", "no-such-thing"]
     known: dict[str, list[Any]] = {
+        "ImageUri": [image, image, image, f"{repository}:absent"],
+        "LocalPath": ["/opt/ml/processing/a", "/opt/ml/processing/b/c", "/opt/ml/x"],
         "TrainingImage": [image, image, image, f"{repository}:absent"],
         "Image": [image, image, image, "busybox"],
         "RoleArn": [role["Arn"]],
@@ -236,6 +245,7 @@ def requests(aws: LocalAWS, toy_tag: str) -> Requests:
         "EndpointConfigName": names,
         "EndpointName": names,
         "TrainingJobName": names,
+        "ProcessingJobName": names,
         "VariantName": ["v", "w"],
         "ResourceArn": arns,
         "InstanceType": ["ml.m5.large", "ml.m5.large", "ml.p5.48xlarge"],
@@ -274,16 +284,22 @@ def end_all(sagemaker: Any, until: Callable[..., Any]) -> None:
     """Delete every endpoint and stop every job."""
     for endpoint in sagemaker.list_endpoints(MaxResults=100)["Endpoints"]:
         delete_endpoint(sagemaker, endpoint["EndpointName"])
-    running = sagemaker.list_training_jobs(StatusEquals="InProgress", MaxResults=100)
-    for job in running["TrainingJobSummaries"]:
-        sagemaker.stop_training_job(TrainingJobName=job["TrainingJobName"])
-    ended = ("Completed", "Failed", "Stopped")
-    until(
-        lambda: all(
-            job["TrainingJobStatus"] in ended
-            for job in sagemaker.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
-        )
-    )
+    for kind in ("Training", "Processing"):
+        _end_jobs(sagemaker, kind, until)
+
+
+def _end_jobs(sagemaker: Any, kind: str, until: Callable[..., Any]) -> None:
+    summaries = functools.partial(_summaries, sagemaker, kind)
+    for job in summaries(StatusEquals="InProgress"):
+        name = job[f"{kind}JobName"]
+        getattr(sagemaker, f"stop_{kind.lower()}_job")(**{f"{kind}JobName": name})
+    until(lambda: not summaries(StatusEquals="InProgress"))
+    until(lambda: not summaries(StatusEquals="Stopping"))
+
+
+def _summaries(sagemaker: Any, kind: str, **wanted: Any) -> list[dict[str, Any]]:
+    rows = getattr(sagemaker, f"list_{kind.lower()}_jobs")(MaxResults=100, **wanted)
+    return rows[f"{kind}JobSummaries"]
 
 
 def test_no_request_breaks_it(aws, requests, until):
