@@ -7,6 +7,7 @@ your-algorithms-training-algo-running-container.
 import contextlib
 import json
 import random
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +41,9 @@ def check(request: dict[str, Any]) -> None:
     if len(set(names)) < len(names):
         raise validation(f"The names of input channels must be unique, got {', '.join(names)}.")
     for channel in channels:
+        pipes = re.compile(rf"{re.escape(channel['ChannelName'])}_\d+")
+        if mode_of(request, channel) == "Pipe" and any(map(pipes.fullmatch, names)):
+            raise validation(f"A channel has the name of a pipe of {channel['ChannelName']}.")
         _check_channel(request, channel, mode_of(request, channel))
         channel.setdefault("CompressionType", "None")
         channel.setdefault("RecordWrapperType", "None")

@@ -3,6 +3,7 @@
 Source: Developer Guide, model-checkpoints; API Reference, CheckpointConfig.
 """
 
+import contextlib
 import logging
 import os
 import posixpath
@@ -113,10 +114,13 @@ class Keeper:
             self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended.set()
         if self._folders:
             self._thread.join()
+        if kind is not None:  # what is saved is kept, and the error that came first is told
+            with contextlib.suppress(Exception):
+                send(self._folders)
 
     def _keep(self) -> None:
         while not self._ended.wait(INTERVAL):

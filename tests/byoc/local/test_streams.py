@@ -168,7 +168,13 @@ def test_what_is_not_gzip_fails_the_job(cloud, toy):
 
 
 def test_an_object_that_goes_fails_the_job_and_is_no_end_of_data(cloud, toy, gate, until, letters):
-    job = cloud.start(toy, f"{READ}epoch(0); {gate.program}; epoch(1)", **pipe(cloud, letters))
+    saves = "(ml / 'checkpoints/step').write_text('1')"
+    job = cloud.start(
+        toy,
+        f"{READ}epoch(0); {gate.program}; {saves}; epoch(1)",
+        CheckpointConfig={"S3Uri": f"s3://{cloud.aws.bucket}/saved"},
+        **pipe(cloud, letters),
+    )
     until(lambda: gate.reached)
     cloud.client("s3").delete_object(Bucket=cloud.aws.bucket, Key="data/c")
     gate.open()
@@ -176,6 +182,7 @@ def test_an_object_that_goes_fails_the_job_and_is_no_end_of_data(cloud, toy, gat
     assert found["TrainingJobStatus"] == "Failed"
     assert found["FailureReason"].startswith("ClientError: Data download failed:")
     assert "NoSuchKey" in found["FailureReason"]
+    assert cloud.get(f"s3://{cloud.aws.bucket}/saved/step") == b"1"
 
 
 def test_no_objects_fail_the_job_before_it_starts(cloud, toy):
@@ -234,3 +241,9 @@ def test_what_a_mode_does_not_have_is_refused(cloud, toy, mode, source, members,
     with pytest.raises(ClientError, match=said):
         cloud.start(toy, InputDataConfig=[channel])
     assert cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_a_channel_cannot_have_the_name_of_a_pipe(cloud, toy, letters):
+    channels = [cloud.channel("x", letters, InputMode="Pipe"), cloud.channel("x_1", letters)]
+    with pytest.raises(ClientError, match="A channel has the name of a pipe of x"):
+        cloud.start(toy, InputDataConfig=channels)
