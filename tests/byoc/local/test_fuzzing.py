@@ -395,6 +395,7 @@ BY_CHANCE = {
     "DeleteProcessingJob",
     "DeleteTrainingJob",
     "DescribeEndpoint",
+    "DescribeEndpointConfig",  # may have been deleted before
     "DescribeProcessingJob",
     "DescribeTrainingJob",
     "GetRequestedServiceQuotaChange",  # knows only ids that it gave
