@@ -21,7 +21,6 @@ from byoc.local import LocalAWS, Options, protocol, quotas
 from byoc.local.front import SERVICES
 from byoc.local.operations import OPERATIONS
 
-REQUESTS = 2000
 INVOCATIONS = 300
 SERVING = "serving"  # model, configuration and endpoint that no random request names
 SERVED = [
@@ -30,6 +29,7 @@ SERVED = [
     for name in sorted(OPERATIONS[service])
     for _ in range(2 if service == "sagemaker" else 1)
 ]
+REQUESTS = 34 * len(SERVED)
 
 TEXT = st.text(max_size=12)
 JUNK = st.one_of(
@@ -392,10 +392,14 @@ def test_no_invocation_breaks_it(aws, requests, until):
 BY_CHANCE = {
     "CreateEndpoint",
     "DeleteEndpoint",
+    "DeleteProcessingJob",
     "DeleteTrainingJob",
     "DescribeEndpoint",
+    "DescribeEndpointConfig",  # may have been deleted before
+    "DescribeProcessingJob",
     "DescribeTrainingJob",
     "GetRequestedServiceQuotaChange",  # knows only ids that it gave
+    "StopProcessingJob",
     "StopTrainingJob",
     "UpdateEndpoint",
     "UpdateEndpointWeightsAndCapacities",
