@@ -6,7 +6,6 @@ medians that are each off by 7% can turn it by 15%. So a spread of 15% is the li
 measured, and 10% for the fixed work, which has no reason of its own to vary.
 """
 
-import atexit
 import os
 import statistics
 import time
@@ -55,15 +54,14 @@ class Noise:
         self.processors = os.cpu_count() or 1
         self.loops: list[float] = []  # seconds
         self.waits: list[float] = []  # share of the time in which it had no processor
-        self._pool = ProcessPoolExecutor(self.processors)
-        atexit.register(self._pool.shutdown)  # not when it is forgotten: Python may be ending then
         self.listen()
-        self.loops.clear()  # the pool's processes had to start
-        self.waits.clear()
 
     def listen(self) -> None:
         """Do the fixed work on every processor; note how long the slowest took."""
-        seconds, waited = max(self._pool.map(work, range(self.processors)))
+        with ProcessPoolExecutor(
+            self.processors
+        ) as pool:  # none stays: it would keep our files open
+            seconds, waited = max(pool.map(work, range(self.processors)))
         self.loops.append(seconds)
         self.waits.append(waited)
 
