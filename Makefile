@@ -5,8 +5,9 @@ SOURCE := _build/source
 # The book has a local AWS of its own: yours, if one runs, is left alone.
 # It runs snapshots, also where Docker is: make book BYOC_ENGINE=docker builds and runs images.
 ALONE := BYOC_HOME="$(CURDIR)/_build/byoc" BYOC_ENGINE="$${BYOC_ENGINE:-process}"
-# A container that will never answer is waited for twice as long on other occasions.
-UP := $(ALONE) $(BIN)/byoc up --option startup_timeout=8 >/dev/null
+# A new one: the code may have changed since. A container that will never answer is waited for
+# twice as long on other occasions.
+UP := $(ALONE) $(BIN)/byoc down >/dev/null 2>&1; $(ALONE) $(BIN)/byoc up --option startup_timeout=8 >/dev/null
 
 .PHONY: book test bench measured lab notebooks lint lock setup clean
 

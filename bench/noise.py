@@ -58,9 +58,8 @@ class Noise:
 
     def listen(self) -> None:
         """Do the fixed work on every processor; note how long the slowest took."""
-        with ProcessPoolExecutor(
-            self.processors
-        ) as pool:  # none stays: it would keep our files open
+        # Its processes must not stay: they would keep files of ours open.
+        with ProcessPoolExecutor(self.processors) as pool:
             seconds, waited = max(pool.map(work, range(self.processors)))
         self.loops.append(seconds)
         self.waits.append(waited)
