@@ -16,7 +16,7 @@ from moto.sts.models import STSBackend
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Request
 
-from byoc.local import registry
+from byoc.local import events, registry
 from byoc.local.errors import not_implemented
 
 # Settings of a bucket that moto takes for the bucket itself: it would answer without having them.
@@ -41,7 +41,7 @@ ANSWERED = {("GET", "requestPayment")}  # corrected below
 
 def application() -> DomainDispatcherApplication:
     """moto as a WSGI application, corrected."""
-    for model, method, corrected in (*CORRECTIONS, *registry.CORRECTIONS):
+    for model, method, corrected in (*CORRECTIONS, *registry.CORRECTIONS, *events.CORRECTIONS):
         setattr(model, method, corrected)
     return DomainDispatcherApplication(create_backend_app)
 

@@ -6,6 +6,7 @@ Whoever calls these functions holds the state's lock.
 
 from typing import Any
 
+from byoc.local import events
 from byoc.local.state import now
 
 MESSAGES = {
@@ -21,6 +22,9 @@ MESSAGES = {
 }
 
 
+ENDS = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded")
+
+
 def move(job: dict[str, Any], secondary: str, status: str = "InProgress") -> None:
     """Enter a secondary status; the one before gets its end time."""
     moment = now()
@@ -34,6 +38,8 @@ def move(job: dict[str, Any], secondary: str, status: str = "InProgress") -> Non
         "TrainingJobStatus": status,
         "LastModifiedTime": moment,
     }
+    if secondary not in ENDS:
+        events.changed("training-job", job["TrainingJobArn"], job)
 
 
 def say(job: dict[str, Any], message: str) -> None:
@@ -50,6 +56,7 @@ def end(job: dict[str, Any], status: str, secondary: str) -> None:
     if "TrainingStartTime" in job:
         seconds = (job["TrainingEndTime"] - job["TrainingStartTime"]).total_seconds()
         job["TrainingTimeInSeconds"] = job["BillableTimeInSeconds"] = max(1, int(seconds))
+    events.changed("training-job", job["TrainingJobArn"], job)
 
 
 def fail(job: dict[str, Any], reason: str) -> None:

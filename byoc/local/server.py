@@ -18,7 +18,7 @@ from cheroot import wsgi
 
 from byoc import engines
 from byoc.errors import ByocError
-from byoc.local import daemon, moto, snapshot
+from byoc.local import daemon, moto, owners, snapshot
 from byoc.local.clients import Clients
 from byoc.local.front import Front
 from byoc.local.http import Connection
@@ -81,6 +81,7 @@ class Server:
             ) from None
         self.url = f"http://{HOST}:{self._server.bind_addr[1]}"
         self.platform.clients.url = self.url
+        owners.start(self.platform)
 
     def serve(self) -> None:
         """Answer requests until `stop` is called."""
@@ -89,6 +90,7 @@ class Server:
     def stop(self, keep: Path | None = None) -> None:
         """Stop listening and end every job and endpoint; what they were is kept if asked."""
         self._server.stop()
+        owners.stop(self.platform)
         held = snapshot.resources(self.platform)
         enders = []
         for *_, resource in self.platform.state.everything():
