@@ -12,7 +12,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from moto.events.models import EventPattern, EventsBackend, Rule, events_backends
 from moto.logs.models import logs_backends
@@ -66,9 +66,8 @@ def changed(kind: str, arn: str, data: dict[str, Any]) -> None:
     if kind == "endpoint":
         detail["EndpointStatus"] = ENDPOINT_STATUSES[detail["EndpointStatus"]]
     moment = _iso if kind == "model-package" else _milliseconds
-    send(
-        "aws.sagemaker", f"SageMaker {words} State Change", arn, json.dumps(detail, default=moment)
-    )
+    text = json.dumps(detail, default=moment)
+    send("aws.sagemaker", f"SageMaker {words} State Change", arn, text)
 
 
 def send(source: str, detail_type: str, arn: str, detail: str) -> None:
@@ -103,8 +102,8 @@ def send_to_targets(rule: Rule, event: dict[str, Any], transform_input: bool = T
     }
     archives = [t for t in rule.targets if t["Arn"].endswith(":::")]
     if archives:
-        _moto_send_to_targets(rule, event, transform_input)
-    elif rule.event_pattern.matches_event(event):
+        _moto_send_to_targets(rule, cast(Any, event), transform_input)
+    elif rule.event_pattern.matches_event(cast(Any, event)):
         for target in list(rule.targets):
             deliver(rule, target, event)
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -18,8 +19,9 @@ from cheroot import wsgi
 
 from byoc import engines
 from byoc.errors import ByocError
-from byoc.local import daemon, moto, owners, snapshot
+from byoc.local import alarms, daemon, moto, owners, snapshot
 from byoc.local.clients import Clients
+from byoc.local.clock import Clock
 from byoc.local.front import Front
 from byoc.local.http import Connection
 from byoc.local.options import Options
@@ -82,6 +84,7 @@ class Server:
         self.url = f"http://{HOST}:{self._server.bind_addr[1]}"
         self.platform.clients.url = self.url
         owners.start(self.platform)
+        self._clocks = [Clock(options.alarm_interval, partial(alarms.evaluate, self.platform))]
 
     def serve(self) -> None:
         """Answer requests until `stop` is called."""
@@ -90,6 +93,8 @@ class Server:
     def stop(self, keep: Path | None = None) -> None:
         """Stop listening and end every job and endpoint; what they were is kept if asked."""
         self._server.stop()
+        for clock in self._clocks:
+            clock.stop()
         owners.stop(self.platform)
         held = snapshot.resources(self.platform)
         enders = []
