@@ -112,13 +112,18 @@ def deliver(rule: Rule, target: dict[str, Any], event: dict[str, Any]) -> None:
     """Send what the target's input settings make of the event; a failure goes to its dead-letter
     queue, if it has one, and into the log."""
     try:
-        arn = parse_arn(target["Arn"])
-        _SENDERS[arn.service](arn, target, transformer.input_of(rule.arn, target, event))
+        send_to_target(target, transformer.input_of(rule.arn, target, event))
     except Exception as error:  # whatever moto raises for what is not there
         log.warning("the rule %s could not reach %s: %r", rule.name, target["Arn"], error)
         letters = target.get("DeadLetterConfig", {}).get("Arn")
         if letters:
-            _dead_letter(parse_arn(letters), json.dumps(event))
+            dead_letter(letters, json.dumps(event))
+
+
+def send_to_target(target: dict[str, Any], text: str) -> None:
+    """Hand the text to a target; raises what moto raises where it is gone."""
+    arn = parse_arn(target["Arn"])
+    _SENDERS[arn.service](arn, target, text)
 
 
 def _match(place: Arn, event: dict[str, Any]) -> None:
@@ -130,7 +135,9 @@ def _match(place: Arn, event: dict[str, Any]) -> None:
             log.exception("the rule %s", rule.name)
 
 
-def _dead_letter(queue: Arn, body: str) -> None:
+def dead_letter(arn: str, body: str) -> None:
+    """Put what could not be delivered into the queue with this ARN, if it is there."""
+    queue = parse_arn(arn)
     try:
         sqs_backends[queue.account][queue.region].send_message(queue.resource_id, body)
     except Exception as error:

@@ -52,7 +52,7 @@ def create_model_package_group(context: Context, request: dict[str, Any]) -> dic
 
 @operation
 def describe_model_package_group(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Show the group."""
+    """Show the group with its description and its status."""
     return dict(_group(context, request["ModelPackageGroupName"]).data)
 
 
@@ -100,7 +100,7 @@ def put_model_package_group_policy(context: Context, request: dict[str, Any]) ->
 
 @operation
 def get_model_package_group_policy(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Show a group's resource policy."""
+    """Show the resource policy of a group."""
     group = _group(context, request["ModelPackageGroupName"])
     return {"ResourcePolicy": _policy(group)}
 

@@ -16,7 +16,7 @@ from moto.sts.models import STSBackend
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Request
 
-from byoc.local import alarms, events, registry
+from byoc.local import alarms, events, registry, schedules
 from byoc.local.errors import not_implemented
 
 # Settings of a bucket that moto takes for the bucket itself: it would answer without having them.
@@ -41,7 +41,8 @@ ANSWERED = {("GET", "requestPayment")}  # corrected below
 
 def application() -> DomainDispatcherApplication:
     """moto as a WSGI application, corrected."""
-    for corrections in (CORRECTIONS, *(m.CORRECTIONS for m in (registry, events, alarms))):
+    others = (registry, events, alarms, schedules)
+    for corrections in (CORRECTIONS, *(module.CORRECTIONS for module in others)):
         for model, method, corrected in corrections:
             setattr(model, method, corrected)
     return DomainDispatcherApplication(create_backend_app)

@@ -19,7 +19,7 @@ from cheroot import wsgi
 
 from byoc import engines
 from byoc.errors import ByocError
-from byoc.local import alarms, daemon, moto, owners, snapshot
+from byoc.local import alarms, daemon, moto, owners, schedules, snapshot
 from byoc.local.clients import Clients
 from byoc.local.clock import Clock
 from byoc.local.front import Front
@@ -32,6 +32,7 @@ from byoc.local.trail import Trail
 
 HOST = "127.0.0.1"
 THREADS = 256  # requests that are answered at a time; an invocation may take a minute
+SECOND = 1.0  # between two looks at schedules
 IDLE = 60  # seconds after which a connection without a request is closed
 
 
@@ -84,7 +85,10 @@ class Server:
         self.url = f"http://{HOST}:{self._server.bind_addr[1]}"
         self.platform.clients.url = self.url
         owners.start(self.platform)
-        self._clocks = [Clock(options.alarm_interval, partial(alarms.evaluate, self.platform))]
+        self._clocks = [
+            Clock(options.alarm_interval, partial(alarms.evaluate, self.platform)),
+            Clock(SECOND, partial(schedules.tick, self.platform)),
+        ]
 
     def serve(self) -> None:
         """Answer requests until `stop` is called."""
