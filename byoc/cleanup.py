@@ -76,6 +76,26 @@ def _delete_endpoint_config(item: Item) -> None:
     boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName=item.name)
 
 
+def _packages(aws: Connection) -> list[Item]:
+    """The versions in the project's groups, which carry no tags of their own."""
+    sagemaker = boto3.client("sagemaker")
+    found = []
+    for group in _groups(aws):
+        pages = sagemaker.get_paginator("list_model_packages")
+        for page in pages.paginate(ModelPackageGroupName=group.name):
+            rows = page["ModelPackageSummaryList"]
+            found += [Item("sagemaker", "ModelPackage", row["ModelPackageArn"]) for row in rows]
+    return found
+
+
+def _delete_package(item: Item) -> None:
+    boto3.client("sagemaker").delete_model_package(ModelPackageName=item.name)
+
+
+def _delete_group(item: Item) -> None:
+    boto3.client("sagemaker").delete_model_package_group(ModelPackageGroupName=item.name)
+
+
 def _delete_model(item: Item) -> None:
     boto3.client("sagemaker").delete_model(ModelName=item.name)
 
@@ -93,6 +113,11 @@ def _delete_job(item: Item) -> None:
     except WaiterError:
         pass  # it has failed, which is an end too
     getattr(sagemaker, f"delete_{kind}")(**wanted)
+
+
+_groups = _sagemaker(
+    "list_model_package_groups", "ModelPackageGroup", "ModelPackageGroupSummaryList"
+)
 
 
 def _repositories(aws: Connection) -> list[Item]:
@@ -213,6 +238,8 @@ _KINDS: list[tuple[Lister, Callable[[Item], Any]]] = [
     (_sagemaker("list_endpoints", "Endpoint"), _delete_endpoint),
     (_sagemaker("list_endpoint_configs", "EndpointConfig"), _delete_endpoint_config),
     (_sagemaker("list_models", "Model"), _delete_model),
+    (_packages, _delete_package),
+    (_groups, _delete_group),
     (_sagemaker("list_training_jobs", "TrainingJob", "TrainingJobSummaries"), _delete_job),
     (
         _sagemaker("list_processing_jobs", "ProcessingJob", "ProcessingJobSummaries"),

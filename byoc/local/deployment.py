@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from byoc.local import images
+from byoc.local import events, images
 from byoc.local.endpoint_metrics import Meter
 from byoc.local.errors import AWSError
 from byoc.local.instances import DRAIN, STOP_GRACE, Instance, Recipe, Replica
@@ -173,6 +173,7 @@ class Deployment:
                 self._coming = ()
                 if not self._stopped.is_set():
                     end(reason)
+                    events.changed("endpoint", self.endpoint.arn, self.endpoint.data)
 
         self._thread(run)
 

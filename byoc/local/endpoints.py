@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from byoc.local import hosting, quotas
+from byoc.local import events, hosting, quotas
 from byoc.local.deployment import Deployment, Plan, count_types
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.hosting import ENDPOINT, ENDPOINT_CONFIG, MODEL
@@ -36,6 +36,7 @@ def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
     with context.platform.state.lock:
         quotas.check(context, quotas.ENDPOINT, count_types(plans))
         endpoint = hosting.create(context, request, ENDPOINT, data)
+        events.changed("endpoint", endpoint.arn, endpoint.data)
         endpoint.runtime = Deployment(context, endpoint)
         endpoint.runtime.create(plans)
     return {"EndpointArn": endpoint.arn}
@@ -118,6 +119,7 @@ def delete_endpoint(context: Context, request: dict[str, Any]) -> None:
         endpoint = hosting.find(context, ENDPOINT, request["EndpointName"])
         _settled(endpoint)
         endpoint.data |= {"EndpointStatus": "Deleting", "LastModifiedTime": now()}
+        events.changed("endpoint", endpoint.arn, endpoint.data)
 
     def delete() -> None:
         endpoint.runtime.stop(min(STOP_GRACE, context.platform.options.stop_grace))
@@ -224,6 +226,7 @@ def _settled(endpoint: Resource) -> None:
 def _updating(endpoint: Resource) -> None:
     endpoint.data.pop("FailureReason", None)
     endpoint.data |= {"EndpointStatus": "Updating", "LastModifiedTime": now()}
+    events.changed("endpoint", endpoint.arn, endpoint.data)
 
 
 def _check_wanted(endpoint: Resource, wanted: dict[str, Any], seen: set[str]) -> None:

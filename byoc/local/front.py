@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from werkzeug.wrappers import Response
 
-from byoc.local import iam, interruption, moto, protocol, quotas, status, tags, trail
+from byoc.local import iam, interruption, moto, owners, protocol, quotas, status, tags, trail
 from byoc.local.answer import Answer, request_id
 from byoc.local.call import Call
 from byoc.local.daemon import STATUS
@@ -55,6 +55,7 @@ class Front:
             return interruption.answer(self.platform, call.request)(environ, start_response)
         if self.registry.serves(call):
             return self.registry.answer(call)(environ, start_response)
+        owners.claim(call.caller.account, self.platform)
         kept = trail.keeps(call)
         if kept:
             call.read()

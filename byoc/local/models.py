@@ -5,7 +5,7 @@ Source: API Reference, CreateModel, ContainerDefinition, S3ModelDataSource.
 
 from typing import Any
 
-from byoc.local import hosting, images, model_data, protocol
+from byoc.local import hosting, images, model_data, model_packages, protocol
 from byoc.local.errors import not_implemented, validation
 from byoc.local.hosting import MODEL
 from byoc.local.service import Context, operation
@@ -20,15 +20,20 @@ SUPPORTED = {
     "ModelDataSource",
     "ModelDataUrl",
 }
+RESOLVED = "_Container"  # what a model package says; no answer shows it
 KEPT = ("PrimaryContainer", "Containers", "ExecutionRoleArn", "VpcConfig")
 
 
 @operation
 def create_model(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Check image, model data and role and keep the model; it has one container. Refuse multi-model
-    containers, inference pipelines, private registries and model packages."""
-    _check(context, container_of(request), request)
+    """Check image, model data and role and keep the model; it has one container, or that of an
+    approved model package. Refuse multi-model containers, inference pipelines, private registries.
+    """
+    container = container_of(request)
     data = {member: request[member] for member in KEPT if member in request}
+    if "ModelPackageName" in container:
+        container = data[RESOLVED] = model_packages.container_of(context, container)
+    _check(context, container, request)
     data["EnableNetworkIsolation"] = request.get("EnableNetworkIsolation", False)
     return {"ModelArn": hosting.create(context, request, MODEL, data).arn}
 
@@ -53,6 +58,8 @@ def delete_model(context: Context, request: dict[str, Any]) -> None:
 
 def container_of(model: dict[str, Any]) -> dict[str, Any]:
     """The container definition of a model, which has exactly one here."""
+    if RESOLVED in model:
+        return model[RESOLVED]
     given = [model["PrimaryContainer"]] if "PrimaryContainer" in model else []
     given += model.get("Containers", [])
     if len(given) != 1:

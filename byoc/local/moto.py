@@ -18,7 +18,7 @@ from moto.sts.models import STSBackend
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Request
 
-from byoc.local import registry
+from byoc.local import alarms, events, registry, schedules
 from byoc.local.errors import not_implemented
 
 # Settings of a bucket that moto takes for the bucket itself: it would answer without having them.
@@ -43,8 +43,10 @@ ANSWERED = {("GET", "requestPayment")}  # corrected below
 
 def application() -> DomainDispatcherApplication:
     """moto as a WSGI application, corrected."""
-    for model, method, corrected in (*CORRECTIONS, *registry.CORRECTIONS):
-        setattr(model, method, corrected)
+    others = (registry, events, alarms, schedules)
+    for corrections in (CORRECTIONS, *(module.CORRECTIONS for module in others)):
+        for model, method, corrected in corrections:
+            setattr(model, method, corrected)
     return DomainDispatcherApplication(create_backend_app)
 
 

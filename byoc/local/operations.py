@@ -10,6 +10,7 @@ from byoc.local import (  # noqa: F401  (each fills OPERATIONS)
     endpoint_configs,
     endpoints,
     iam,
+    model_packages,
     models,
     processing,
     protocol,

@@ -7,6 +7,7 @@ Whoever calls these functions holds the state's lock.
 import datetime as dt
 from typing import Any
 
+from byoc.local import events
 from byoc.local.state import now
 
 MESSAGES = {
@@ -24,6 +25,9 @@ MESSAGES = {
 }
 
 
+ENDS = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded")
+
+
 def move(job: dict[str, Any], secondary: str, status: str = "InProgress") -> None:
     """Enter a secondary status; the one before gets its end time."""
     moment = now()
@@ -37,6 +41,8 @@ def move(job: dict[str, Any], secondary: str, status: str = "InProgress") -> Non
         "TrainingJobStatus": status,
         "LastModifiedTime": moment,
     }
+    if secondary not in ENDS:
+        events.changed("training-job", job["TrainingJobArn"], job)
 
 
 def say(job: dict[str, Any], message: str) -> None:
@@ -54,6 +60,7 @@ def end(job: dict[str, Any], status: str, secondary: str) -> None:
         seconds = (job["TrainingEndTime"] - job["TrainingStartTime"]).total_seconds()
         job["TrainingTimeInSeconds"] = max(1, int(seconds))
         job["BillableTimeInSeconds"] = max(1, int(on_instances(job).total_seconds()))
+    events.changed("training-job", job["TrainingJobArn"], job)
 
 
 def on_instances(job: dict[str, Any]) -> dt.timedelta:

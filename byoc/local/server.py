@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -18,8 +19,9 @@ from cheroot import wsgi
 
 from byoc import engines
 from byoc.errors import ByocError
-from byoc.local import daemon, moto, snapshot
+from byoc.local import alarms, daemon, moto, owners, schedules, snapshot
 from byoc.local.clients import Clients
+from byoc.local.clock import Clock
 from byoc.local.front import Front
 from byoc.local.http import Connection
 from byoc.local.options import Options
@@ -30,6 +32,7 @@ from byoc.local.trail import Trail
 
 HOST = "127.0.0.1"
 THREADS = 256  # requests that are answered at a time; an invocation may take a minute
+SECOND = 1.0  # between two looks at schedules
 IDLE = 60  # seconds after which a connection without a request is closed
 
 
@@ -81,6 +84,11 @@ class Server:
             ) from None
         self.url = f"http://{HOST}:{self._server.bind_addr[1]}"
         self.platform.clients.url = self.url
+        owners.start(self.platform)
+        self._clocks = [
+            Clock(options.alarm_interval, partial(alarms.evaluate, self.platform)),
+            Clock(SECOND, partial(schedules.tick, self.platform)),
+        ]
 
     def serve(self) -> None:
         """Answer requests until `stop` is called."""
@@ -89,6 +97,9 @@ class Server:
     def stop(self, keep: Path | None = None) -> None:
         """Stop listening and end every job and endpoint; what they were is kept if asked."""
         self._server.stop()
+        for clock in self._clocks:
+            clock.stop()
+        owners.stop(self.platform)
         held = snapshot.resources(self.platform)
         enders = []
         for *_, resource in self.platform.state.everything():

@@ -92,7 +92,6 @@ def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, 
         ),
         "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
     }
-    progress.move(data, "Starting")
     job = Resource(name, arn, data, tags_of(request))
     with context.platform.state.lock:
         jobs = context.table("training-job")
@@ -104,6 +103,7 @@ def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, 
             )
         quotas.check(context, quotas.TRAINING, quotas.of_job(request.get("ResourceConfig", {})))
         jobs[name] = job
+        progress.move(data, "Starting")
         job.runtime = TrainingRun(context, job, image)
     job.runtime.start()
     return {"TrainingJobArn": arn}

@@ -41,6 +41,9 @@ def fill(cloud, aws, image, until):
     cloud.sagemaker.create_model(
         ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn=aws.role, Tags=aws.tags
     )
+    group = {"ModelPackageGroupName": aws.project}
+    cloud.sagemaker.create_model_package_group(**group, Tags=aws.tags)
+    cloud.sagemaker.create_model_package(**group)
     variant = {"VariantName": "v", "ModelName": name, "InstanceType": "ml.m5.large"}
     cloud.sagemaker.create_endpoint_config(
         EndpointConfigName=name,
@@ -74,6 +77,8 @@ def expected(project, bucket):
         f"sagemaker Endpoint {project}",
         f"sagemaker EndpointConfig {project}-1",
         f"sagemaker Model {project}-1",
+        f"sagemaker ModelPackage {project}/1",
+        f"sagemaker ModelPackageGroup {project}",
         f"sagemaker TrainingJob {project}-job",
         f"sagemaker ProcessingJob {project}-job",
         f"ecr Repository {project}",
@@ -87,7 +92,9 @@ def test_all_of_the_project_goes_and_nothing_else(cloud, projects):
     mine, other = projects
 
     def inventory(aws):
-        rows = [" ".join(str(item).split()) for item in cleanup.inventory(aws)]
+        place = f"arn:aws:sagemaker:{cloud.region}:{cloud.account}:model-package/"
+        found = cleanup.inventory(aws)
+        rows = [" ".join(str(item).replace(place, "").split()) for item in found]
         streams = [row for row in rows if row.startswith("logs LogStream")]
         assert all(row.startswith(f"logs LogStream {aws.project}-job/") for row in streams)
         return [row for row in rows if row not in streams]

@@ -1124,7 +1124,8 @@ def test_what_had_not_ended_when_the_local_aws_was_stopped_has_failed(own_server
             "SecondaryStatus": "Training",
             "SecondaryStatusTransitions": [{"Status": "Training", "StartTime": training.now()}],
         }
-        jobs.append(Resource(status, status, data))
+        data["TrainingJobArn"] = context.arn("training-job", status)
+        jobs.append(Resource(status, data["TrainingJobArn"], data))
         context.table("training-job")[status] = jobs[-1]
         training.resume(context, jobs[-1])
     found = [cloud.finish(job.name) for job in jobs]
