@@ -122,7 +122,7 @@ class Deployment:
             thread.join()
         for instance in running:
             instance.join()
-        self._measure()
+        self.measure()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self) -> None:
@@ -297,9 +297,10 @@ class Deployment:
 
     def _publish(self) -> None:
         while not self._stopped.wait(self.context.platform.options.metrics_interval):
-            self._measure()
+            self.measure()
 
-    def _measure(self) -> None:
+    def measure(self) -> None:
+        """Send the metrics of all variants to CloudWatch now."""
         for variant in list(self.variants.values()):
             replicas = [i.replica for i in variant.instances]
             variant.meter.publish(self.context, [r for r in replicas if r is not None])

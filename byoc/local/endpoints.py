@@ -5,6 +5,7 @@ DeleteEndpoint, DescribeEndpoint.
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from byoc.local.snapshot import RESUME
 from byoc.local.state import Resource, now
 
 IN_PROGRESS = ("Creating", "Updating", "Deleting")
+ON_DELETE: list[Callable[[Context, Resource], None]] = []  # what else ends with an endpoint
 
 
 @operation
@@ -118,6 +120,8 @@ def delete_endpoint(context: Context, request: dict[str, Any]) -> None:
         endpoint = hosting.find(context, ENDPOINT, request["EndpointName"])
         _settled(endpoint)
         endpoint.data |= {"EndpointStatus": "Deleting", "LastModifiedTime": now()}
+        for end in ON_DELETE:
+            end(context, endpoint)
 
     def delete() -> None:
         endpoint.runtime.stop(min(STOP_GRACE, context.platform.options.stop_grace))
