@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from byoc.local import hosting, quotas
+from byoc.local import hosting, quotas, rollout
 from byoc.local.deployment import Deployment, Plan, count_types
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.hosting import ENDPOINT, ENDPOINT_CONFIG, MODEL
@@ -29,11 +29,13 @@ def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
     answers `/ping` with 200."""
     config = hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
     plans = _plans(context, config)
+    deployment_config = request.get("DeploymentConfig")
+    rollout.parse(context, "CreateEndpoint", deployment_config, [plan.count for plan in plans])
     data = _pending(config.name, plans) | {
         "EndpointConfigName": config.name,
         "EndpointStatus": "Creating",
         "LastModifiedTime": now(),
-        **_deployment_config("CreateEndpoint", request),
+        **_kept(deployment_config),
     }
     with context.platform.state.lock:
         quotas.check(context, quotas.ENDPOINT, count_types(plans))
@@ -58,9 +60,8 @@ def list_endpoints(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 @operation
 def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Start new containers, switch to them when all serve, and stop the old ones; no request fails.
-    Refuse canary, linear and rolling deployments."""
-    deployment_config = _deployment_config("UpdateEndpoint", request)
+    """Start new containers, shift the traffic to them at once, by canary or in steps, or back if an
+    alarm fires, and stop the others; no request fails. Refuse rolling deployments."""
     with context.platform.state.lock:
         endpoint = _changeable(context, request["EndpointName"])
         config = hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
@@ -68,11 +69,16 @@ def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
         if request.get("RetainAllVariantProperties", False):
             excluded = request.get("ExcludeRetainedVariantProperties", [])
             plans = _retained(plans, endpoint, {p["VariantPropertyType"] for p in excluded})
+        deployment_config = request.get("DeploymentConfig")
+        if deployment_config is None and request.get("RetainDeploymentConfig", False):
+            deployment_config = endpoint.data.get("LastDeploymentConfig")
+        counts = [plan.count for plan in plans]
+        policy = rollout.parse(context, "UpdateEndpoint", deployment_config, counts)
         quotas.check(context, quotas.ENDPOINT, count_types(plans))  # both stand for a while
         endpoint.data |= _pending(config.name, plans)
         _updating(endpoint)
-        changes = {"EndpointConfigName": config.name, **deployment_config}
-        endpoint.runtime.update(plans, changes)
+        changes = {"EndpointConfigName": config.name, **_kept(deployment_config)}
+        endpoint.runtime.update(plans, changes, policy)
     return {"EndpointArn": endpoint.arn}
 
 
@@ -246,18 +252,6 @@ def _check_wanted(endpoint: Resource, wanted: dict[str, Any], seen: set[str]) ->
         raise validation(f'The desired instance count of variant "{name}" must be at least 1.')
 
 
-def _deployment_config(name: str, request: dict[str, Any]) -> dict[str, Any]:
-    """LastDeploymentConfig for a deployment that is the default: all at once, without alarms."""
-    config = request.get("DeploymentConfig")
-    if config is None:
-        return {}
-    policy = config.get("BlueGreenUpdatePolicy", {})
-    routing = policy.get("TrafficRoutingConfiguration", {})
-    if (
-        set(config) != {"BlueGreenUpdatePolicy"}
-        or routing.get("Type") != "ALL_AT_ONCE"
-        or routing["WaitIntervalInSeconds"]
-        or policy.get("TerminationWaitInSeconds", 0)
-    ):
-        raise not_implemented(f"{name} with this DeploymentConfig")
-    return {"LastDeploymentConfig": config}
+def _kept(config: dict[str, Any] | None) -> dict[str, Any]:
+    """What DescribeEndpoint shows of a DeploymentConfig."""
+    return {} if config is None else {"LastDeploymentConfig": config}

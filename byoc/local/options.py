@@ -25,6 +25,9 @@ class Options:
     scaling_interval: float = _option(
         2.0, "seconds that a minute of autoscaling lasts: its periods and cooldowns (AWS: 60)"
     )
+    rollout_interval: float = _option(
+        60.0, "seconds that a minute of a deployment's waiting lasts (AWS: 60)"
+    )
     volume_size: int = _option(30, "GB of an instance's disk without VolumeSizeInGB")
 
     @property

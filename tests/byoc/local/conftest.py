@@ -72,9 +72,9 @@ def watchful(
 
 @pytest.fixture(scope="session")
 def hasty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A minute of autoscaling lasts 0.2 seconds."""
+    """A minute of autoscaling lasts 0.2 seconds, one of a deployment's waiting half a second."""
     work = tmp_path_factory.mktemp("hasty") / "work"
-    with serving(work, scaling_interval=0.2, ping_interval=0.1) as server:
+    with serving(work, scaling_interval=0.2, rollout_interval=0.5, ping_interval=0.1) as server:
         yield server
 
 
