@@ -20,6 +20,7 @@ from byoc.local.snapshot import RESUME
 from byoc.local.state import Resource, now
 
 IN_PROGRESS = ("Creating", "Updating", "Deleting")
+SCALABLE_TARGET = "scalable-target"  # the table of what is scaled automatically
 ON_DELETE: list[Callable[[Context, Resource], None]] = []  # what else ends with an endpoint
 
 
@@ -69,6 +70,7 @@ def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
         if request.get("RetainAllVariantProperties", False):
             excluded = request.get("ExcludeRetainedVariantProperties", [])
             plans = _retained(plans, endpoint, {p["VariantPropertyType"] for p in excluded})
+        _check_scaled(context, endpoint, plans)
         deployment_config = request.get("DeploymentConfig")
         if deployment_config is None and request.get("RetainDeploymentConfig", False):
             deployment_config = endpoint.data.get("LastDeploymentConfig")
@@ -223,6 +225,21 @@ def _changeable(context: Context, name: str) -> Resource:
     # AWS needs the configuration in use too: hashicorp/terraform-provider-aws#40048 and #42843
     hosting.find(context, ENDPOINT_CONFIG, endpoint.data["EndpointConfigName"])
     return endpoint
+
+
+def _check_scaled(context: Context, endpoint: Resource, plans: list[Plan]) -> None:
+    """Raise ValidationException when the type of a variant's instances changes while it is scaled
+    automatically. Source: Developer Guide, endpoint-scaling. The words are ours."""
+    for plan in plans:
+        name = f"endpoint/{endpoint.name}/variant/{plan.name}"
+        present = endpoint.runtime.variants.get(plan.name)
+        if name not in context.table(SCALABLE_TARGET) or present is None:
+            continue
+        if present.plan.settings["InstanceType"] != plan.settings["InstanceType"]:
+            raise validation(
+                f"Cannot change the instance type of variant {plan.name}: it is a scalable target. "
+                "Deregister it with DeregisterScalableTarget first."
+            )
 
 
 def _settled(endpoint: Resource) -> None:

@@ -17,12 +17,8 @@ from byoc.local.service import Context
 from byoc.local.state import Resource, now
 from byoc.local.tracking import MINUTE, Tracker
 
-TARGET, POLICY, ACTION, ACTIVITY = (  # tables
-    "scalable-target",
-    "scaling-policy",
-    "scheduled-action",
-    "scaling-activity",
-)
+TARGET = endpoints.SCALABLE_TARGET  # tables
+POLICY, ACTION, ACTIVITY = "scaling-policy", "scheduled-action", "scaling-activity"
 COOLDOWN = 300  # seconds, of both cooldowns. Source: target-tracking-scaling-policy-overview
 LOOK = 0.5  # seconds at most between two looks at the schedules
 
@@ -86,6 +82,8 @@ class Scaler:
         with self.context.platform.state.lock:
             endpoint = self.context.table(ENDPOINT.table).get(name)
             if endpoint is None or endpoint.data["EndpointStatus"] != "InService":
+                return None
+            if endpoint.runtime is None:  # it is about to be resumed
                 return None
             found = endpoint.runtime.variants.get(variant)
             return None if found is None else (endpoint, found.plan.count)

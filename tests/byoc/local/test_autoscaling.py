@@ -6,6 +6,10 @@ import threading
 import pytest
 from botocore.exceptions import ClientError
 
+from byoc.local.service import Context
+from byoc.local.snapshot import RESUME
+from byoc.local.state import Resource, now
+
 VARIANT = "endpoint/toy/variant/AllTraffic"
 OF_IT = {
     "ServiceNamespace": "sagemaker",
@@ -364,6 +368,37 @@ def test_what_is_refused(quick, scaling):
         members = {"Schedule": schedule, "ScalableTargetAction": {"MinCapacity": 1}}
         code, _ = refused(scaling.put_scheduled_action, **OF_IT, ScheduledActionName="a", **members)
         assert code == expected, schedule
+
+
+def test_the_instance_type_stays_while_it_is_scaled(quick, scaling, until):
+    quick.configure("large", {"AllTraffic": "toy"}, InstanceType="ml.m5.xlarge")
+    register(scaling)
+    update = quick.sagemaker.update_endpoint
+    code, said = refused(update, EndpointName="toy", EndpointConfigName="large")
+    assert code == "ValidationException"
+    assert "DeregisterScalableTarget" in said
+    scaling.deregister_scalable_target(**OF_IT)
+    update(EndpointName="toy", EndpointConfigName="large")
+    assert quick.settled("toy") == "InService"
+
+
+def test_a_target_is_scaled_again_after_a_restart(quick, hasty_server, scaling, until):
+    register(scaling, 1, 2)
+    own = {"PredefinedMetricSpecification": None, "CustomizedMetricSpecification": custom()}
+    track(scaling, 10.0, **own)
+    context = Context(hasty_server.platform, quick.account, quick.region)
+    target = context.table("scalable-target")[VARIANT]
+    target.runtime.kill()
+    known = {member: OF_IT[member] for member in OF_IT}
+    data = {**known, "StatusCode": "InProgress", "StartTime": now()}
+    data |= {"ActivityId": "x", "Description": "Setting …", "Cause": "a stop"}
+    activity = context.table("scaling-activity")["x"] = Resource("x", "", data)
+    with Publisher(quick, 1000.0):
+        RESUME["scalable-target"](context, target)
+        RESUME["scaling-activity"](context, activity)
+        until(lambda: count(quick) == 2)
+    broken = activities(scaling)[-1]
+    assert (broken["ActivityId"], broken["StatusCode"]) == ("x", "Failed")
 
 
 def test_other_services_stay_with_moto(cloud):
