@@ -253,7 +253,7 @@ OF_IT_ROWS = {"ServiceNamespace": "sagemaker", "ResourceIds": [VARIANT]}
 
 def test_a_scheduled_action_sets_the_bounds(quick, scaling, until):
     register(scaling, 1, 1)
-    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2)
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=6)
     scaling.put_scheduled_action(
         **OF_IT,
         ScheduledActionName="morning",

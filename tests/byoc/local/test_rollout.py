@@ -114,13 +114,8 @@ class Load:
 
 def test_a_canary_takes_its_share_and_then_the_rest(blue, until):
     with Load(blue) as load:
-        deployment = config("CANARY", wait=240, size=20)  # two seconds each
+        deployment = config("CANARY", size=20)
         update(blue, deployment)
-        until(lambda: "b" in load.letters)
-        pending = described(blue)["PendingDeploymentSummary"]["ProductionVariants"][0]
-        assert pending["VariantStatus"][0]["Status"] == "Baking"
-        assert pending["CurrentWeight"] == pytest.approx(0.2)
-        assert "a" in load.letters[load.letters.index("b") :]
         found = settled(blue, until)
     assert not load.failed
     assert (found["EndpointConfigName"], found["LastDeploymentConfig"]) == ("b", deployment)
@@ -144,7 +139,6 @@ def test_linear_steps(blue, until):
     steps = [round(weight, 2) for weight, _ in itertools.groupby(weights) if weight]
     assert steps == sorted(steps)
     assert set(steps) <= {0.25, 0.5, 0.75, 1.0}
-    assert len(steps) > 2
     assert letter(blue) == "b"
 
 
@@ -152,7 +146,10 @@ def test_an_alarm_calls_a_canary_back(blue, until):
     alarm(blue)
     with Load(blue) as load:
         update(blue, config("CANARY", wait=3600, size=50, alarms=["errors"]))
-        until(lambda: "b" in load.letters)
+        until(lambda: "b" in load.letters and "a" in load.letters[load.letters.index("b") :])
+        pending = described(blue)["PendingDeploymentSummary"]["ProductionVariants"][0]
+        assert pending["VariantStatus"][0]["Status"] == "Baking"
+        assert pending["CurrentWeight"] == pytest.approx(0.5)
         alarm(blue, state="ALARM")
         found = settled(blue, until)
         load.letters.clear()
