@@ -32,6 +32,7 @@ from byoc.local.state import now
 log = logging.getLogger(__name__)
 
 MINUTE = 60  # AWS looks at a standard alarm at each full minute
+SCALERS = "TargetTracking-"  # names of alarms whose state `scaler.py` sets
 MEMBERS = {"ALARM": "alarm_actions", "OK": "ok_actions", UNKNOWN: "insufficient_data_actions"}
 _LOCK = threading.RLock()  # moto's alarms are shared by all local AWS of the process
 
@@ -52,7 +53,7 @@ def evaluate(platform: Platform) -> None:
 
 def _evaluate(backend: CloudWatchBackend, alarm: Alarm, step: float) -> None:
     watched = _watched(alarm)
-    if watched is None:
+    if watched is None or alarm.name.startswith(SCALERS):
         return
     namespace, name, dimensions, period, statistic, unit = watched
     rule = _rule(alarm)

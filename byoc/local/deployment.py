@@ -10,6 +10,7 @@ import queue
 import random
 import shutil
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -20,6 +21,7 @@ from byoc.local import events, images
 from byoc.local.endpoint_metrics import Meter
 from byoc.local.errors import AWSError
 from byoc.local.instances import DRAIN, STOP_GRACE, Instance, Recipe, Replica
+from byoc.local.rollout import Rollout
 from byoc.local.service import Context
 from byoc.local.state import Resource, now
 
@@ -51,6 +53,11 @@ class Variant:
     instances: tuple[Instance, ...] = ()
     _turns: "itertools.count[int]" = field(default_factory=itertools.count)
 
+    def holds(self, session: str) -> bool:
+        """Whether one of the containers has this stateful session."""
+        replicas = [instance.replica for instance in self.instances]
+        return any(r is not None and session in r.sessions for r in replicas)
+
     def take(
         self, session: str | None, tried: Set[Replica]
     ) -> tuple[Instance, Replica, object] | None:
@@ -68,12 +75,21 @@ class Variant:
         return None
 
 
+@dataclass(frozen=True)
+class Green:
+    """A new fleet, and the share of the traffic that it has."""
+
+    variants: Mapping[str, Variant]
+    share: float
+
+
 class Deployment:
     """The running side of an endpoint. One thread at a time changes it; any may invoke it."""
 
     def __init__(self, context: Context, endpoint: Resource) -> None:
         self.context, self.endpoint = context, endpoint
         self.variants: Mapping[str, Variant] = {}  # replaced as a whole, so that no lock is needed
+        self._green: Green | None = None  # the fleet that takes over, replaced as a whole too
         self._coming: Sequence[Plan] = ()  # what is being started beside them
         self._folder = context.platform.work / "hosting" / uuid.uuid4().hex
         self._lock = threading.Lock()
@@ -90,16 +106,16 @@ class Deployment:
 
     def create(self, plans: Sequence[Plan]) -> None:
         """Bring the first variants into service; the endpoint fails when that can't be done."""
-        self._begin(plans, lambda: self._deploy(plans, {}), self._created)
+        self._begin(plans, lambda: self._deploy(plans, {}, Rollout()), self._created)
 
-    def update(self, plans: Sequence[Plan], changes: dict[str, Any]) -> None:
-        """Put new instances of all variants in the place of the old ones, all at once.
+    def update(self, plans: Sequence[Plan], changes: dict[str, Any], rollout: Rollout) -> None:
+        """Put new instances of all variants in the place of the old ones, as `rollout` says.
 
         `changes` are the members of DescribeEndpoint that come with success. When the new ones
-        don't come into service the old ones stay.
+        don't come into service, or an alarm calls them back, the old ones stay.
         """
-        old = self.variants
-        self._begin(plans, lambda: self._deploy(plans, old), lambda r: self._updated(r, changes))
+        work = functools.partial(self._deploy, plans, self.variants, rollout)
+        self._begin(plans, work, lambda reason: self._updated(reason, changes))
 
     def rescale(self, plans: Sequence[Plan]) -> None:
         """Change weights and instance counts of the variants in service."""
@@ -122,7 +138,7 @@ class Deployment:
             thread.join()
         for instance in running:
             instance.join()
-        self._measure()
+        self.measure()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self) -> None:
@@ -137,12 +153,12 @@ class Deployment:
         `target` is a variant's name, `session` the id of a stateful session; none of `tried`.
         """
         while True:
-            variants = self.variants
-            variant = _choose(variants, target)
+            variants, green = self.variants, self._green
+            variant = _choose(_fleet(variants, green, target, session), target)
             taken = variant.take(session, tried)
             if taken is not None:
                 return variant, *taken
-            if self.variants is variants:
+            if self.variants is variants and self._green is green:
                 raise AWSError(
                     "ServiceUnavailable",
                     f"No instance of variant {variant.plan.name} is in service. Try again.",
@@ -209,16 +225,52 @@ class Deployment:
             for variant in self.variants.values()
         ]
 
-    def _deploy(self, plans: Sequence[Plan], old: Mapping[str, Variant]) -> str | None:
-        """Start all new instances; when they serve, switch to them and stop the old ones."""
+    def _deploy(
+        self, plans: Sequence[Plan], old: Mapping[str, Variant], rollout: Rollout
+    ) -> str | None:
+        """Start all new instances; when they serve, shift to them and stop the old ones."""
+        ends = time.monotonic() + rollout.most
         new = {plan.name: self._variant(plan) for plan in plans}
         reason = self._start(new.values())
-        if reason is None and not self._stopped.is_set():
+        if reason is not None or self._stopped.is_set():
+            return reason
+        if old:
+            reason = self._shift(new, rollout, ends)
+        gone = old if reason is None else new
+        if reason is None:
             self.variants = new
-            self._retire([i for variant in old.values() for i in variant.instances])
-            for variant in old.values():
-                variant.meter.publish(self.context, [])
+        self._green = None
+        self._retire([i for variant in gone.values() for i in variant.instances])
+        for variant in gone.values():
+            variant.meter.publish(self.context, [])
         return reason
+
+    def _shift(self, new: Mapping[str, Variant], rollout: Rollout, ends: float) -> str | None:
+        """Give the new fleet its traffic step by step; why it must be taken back, if it must."""
+        for share in rollout.steps:
+            self._show("ActivatingTraffic", share)
+            self._green = Green(new, share)
+            self._show("Baking", share)
+            reason = rollout.watch(self.context, rollout.bake, ends, self._stopped)
+            if reason is not None or self._stopped.is_set():
+                return reason
+        return rollout.watch(self.context, rollout.keep, ends, self._stopped)
+
+    def _show(self, status: str, share: float) -> None:
+        """How far the deployment has come, in PendingDeploymentSummary."""
+        with self.context.platform.state.lock:
+            summary = self.endpoint.data["PendingDeploymentSummary"]
+            variants = [
+                variant
+                | {
+                    "CurrentWeight": share * variant["DesiredWeight"],
+                    "CurrentInstanceCount": variant["DesiredInstanceCount"],
+                    "VariantStatus": [{"Status": status, "StartTime": now()}],
+                }
+                for variant in summary["ProductionVariants"]
+            ]
+            changed = summary | {"ProductionVariants": variants}
+            self.endpoint.data["PendingDeploymentSummary"] = changed
 
     def _rescale(self, plans: Sequence[Plan]) -> str | None:
         old = self.variants
@@ -298,10 +350,12 @@ class Deployment:
 
     def _publish(self) -> None:
         while not self._stopped.wait(self.context.platform.options.metrics_interval):
-            self._measure()
+            self.measure()
 
-    def _measure(self) -> None:
-        for variant in list(self.variants.values()):
+    def measure(self) -> None:
+        """Send the metrics of all variants to CloudWatch now."""
+        green = self._green.variants if self._green is not None else {}
+        for variant in [*self.variants.values(), *green.values()]:
             replicas = [i.replica for i in variant.instances]
             variant.meter.publish(self.context, [r for r in replicas if r is not None])
 
@@ -312,6 +366,21 @@ def count_types(plans: Iterable[Plan]) -> "Counter[str]":
     for plan in plans:
         count[plan.settings["InstanceType"]] += plan.count
     return count
+
+
+def _fleet(
+    old: Mapping[str, Variant], green: Green | None, target: str | None, session: str | None
+) -> Mapping[str, Variant]:
+    """The fleet for one request: the one that has its variant or session, or one by its share."""
+    if green is None:
+        return old
+    if target is not None and (target in old) != (target in green.variants):
+        return old if target in old else green.variants
+    if session is not None:
+        for fleet in (old, green.variants):
+            if any(variant.holds(session) for variant in fleet.values()):
+                return fleet
+    return green.variants if random.random() < green.share else old
 
 
 def _choose(variants: Mapping[str, Variant], target: str | None) -> Variant:

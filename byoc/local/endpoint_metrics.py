@@ -4,6 +4,7 @@ Source: Developer Guide, monitoring-cloudwatch.
 """
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Meter:
             {"Name": "VariantName", "Value": variant},
         ]
         self._invocations: deque[Invocation] = deque()  # its methods are atomic
+        self._publishing = threading.Lock()
 
     def count(self, invocation: Invocation) -> None:
         """Remember one invocation."""
@@ -47,7 +49,8 @@ class Meter:
 
     def publish(self, context: Context, replicas: Sequence[Replica]) -> None:
         """Send what has been counted, and what the containers use now, to CloudWatch."""
-        invocations = [self._invocations.popleft() for _ in range(len(self._invocations))]
+        with self._publishing:
+            invocations = [self._invocations.popleft() for _ in range(len(self._invocations))]
         for namespace, values in (
             (INVOCATIONS, _of_invocations(invocations)),
             (INSTANCES, _of_replicas(replicas)),

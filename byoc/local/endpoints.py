@@ -5,10 +5,11 @@ DeleteEndpoint, DescribeEndpoint.
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from byoc.local import events, hosting, quotas
+from byoc.local import events, hosting, quotas, rollout
 from byoc.local.deployment import Deployment, Plan, count_types
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.hosting import ENDPOINT, ENDPOINT_CONFIG, MODEL
@@ -19,6 +20,8 @@ from byoc.local.snapshot import RESUME
 from byoc.local.state import Resource, now
 
 IN_PROGRESS = ("Creating", "Updating", "Deleting")
+SCALABLE_TARGET = "scalable-target"  # the table of what is scaled automatically
+ON_DELETE: list[Callable[[Context, Resource], None]] = []  # what else ends with an endpoint
 
 
 @operation
@@ -27,11 +30,13 @@ def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
     answers `/ping` with 200."""
     config = hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
     plans = _plans(context, config)
+    deployment_config = request.get("DeploymentConfig")
+    rollout.parse(context, "CreateEndpoint", deployment_config, [plan.count for plan in plans])
     data = _pending(config.name, plans) | {
         "EndpointConfigName": config.name,
         "EndpointStatus": "Creating",
         "LastModifiedTime": now(),
-        **_deployment_config("CreateEndpoint", request),
+        **_kept(deployment_config),
     }
     with context.platform.state.lock:
         quotas.check(context, quotas.ENDPOINT, count_types(plans))
@@ -57,9 +62,8 @@ def list_endpoints(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 @operation
 def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Start new containers, switch to them when all serve, and stop the old ones; no request fails.
-    Refuse canary, linear and rolling deployments."""
-    deployment_config = _deployment_config("UpdateEndpoint", request)
+    """Start new containers, shift the traffic to them at once, by canary or in steps, or back if an
+    alarm fires, and stop the others; no request fails. Refuse rolling deployments."""
     with context.platform.state.lock:
         endpoint = _changeable(context, request["EndpointName"])
         config = hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
@@ -67,11 +71,17 @@ def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
         if request.get("RetainAllVariantProperties", False):
             excluded = request.get("ExcludeRetainedVariantProperties", [])
             plans = _retained(plans, endpoint, {p["VariantPropertyType"] for p in excluded})
+        _check_scaled(context, endpoint, plans)
+        deployment_config = request.get("DeploymentConfig")
+        if deployment_config is None and request.get("RetainDeploymentConfig", False):
+            deployment_config = endpoint.data.get("LastDeploymentConfig")
+        counts = [plan.count for plan in plans]
+        policy = rollout.parse(context, "UpdateEndpoint", deployment_config, counts)
         quotas.check(context, quotas.ENDPOINT, count_types(plans))  # both stand for a while
         endpoint.data |= _pending(config.name, plans)
         _updating(endpoint)
-        changes = {"EndpointConfigName": config.name, **deployment_config}
-        endpoint.runtime.update(plans, changes)
+        changes = {"EndpointConfigName": config.name, **_kept(deployment_config)}
+        endpoint.runtime.update(plans, changes, policy)
     return {"EndpointArn": endpoint.arn}
 
 
@@ -120,6 +130,8 @@ def delete_endpoint(context: Context, request: dict[str, Any]) -> None:
         _settled(endpoint)
         endpoint.data |= {"EndpointStatus": "Deleting", "LastModifiedTime": now()}
         events.changed("endpoint", endpoint.arn, endpoint.data)
+        for end in ON_DELETE:
+            end(context, endpoint)
 
     def delete() -> None:
         endpoint.runtime.stop(min(STOP_GRACE, context.platform.options.stop_grace))
@@ -217,6 +229,21 @@ def _changeable(context: Context, name: str) -> Resource:
     return endpoint
 
 
+def _check_scaled(context: Context, endpoint: Resource, plans: list[Plan]) -> None:
+    """Raise ValidationException when the type of a variant's instances changes while it is scaled
+    automatically. Source: Developer Guide, endpoint-scaling. The words are ours."""
+    for plan in plans:
+        name = f"endpoint/{endpoint.name}/variant/{plan.name}"
+        present = endpoint.runtime.variants.get(plan.name)
+        if name not in context.table(SCALABLE_TARGET) or present is None:
+            continue
+        if present.plan.settings["InstanceType"] != plan.settings["InstanceType"]:
+            raise validation(
+                f"Cannot change the instance type of variant {plan.name}: it is a scalable target. "
+                "Deregister it with DeregisterScalableTarget first."
+            )
+
+
 def _settled(endpoint: Resource) -> None:
     """Raise ValidationException, in the words that AWS's users quote, while it is in progress."""
     if endpoint.data["EndpointStatus"] in IN_PROGRESS:
@@ -245,18 +272,6 @@ def _check_wanted(endpoint: Resource, wanted: dict[str, Any], seen: set[str]) ->
         raise validation(f'The desired instance count of variant "{name}" must be at least 1.')
 
 
-def _deployment_config(name: str, request: dict[str, Any]) -> dict[str, Any]:
-    """LastDeploymentConfig for a deployment that is the default: all at once, without alarms."""
-    config = request.get("DeploymentConfig")
-    if config is None:
-        return {}
-    policy = config.get("BlueGreenUpdatePolicy", {})
-    routing = policy.get("TrafficRoutingConfiguration", {})
-    if (
-        set(config) != {"BlueGreenUpdatePolicy"}
-        or routing.get("Type") != "ALL_AT_ONCE"
-        or routing["WaitIntervalInSeconds"]
-        or policy.get("TerminationWaitInSeconds", 0)
-    ):
-        raise not_implemented(f"{name} with this DeploymentConfig")
-    return {"LastDeploymentConfig": config}
+def _kept(config: dict[str, Any] | None) -> dict[str, Any]:
+    """What DescribeEndpoint shows of a DeploymentConfig."""
+    return {} if config is None else {"LastDeploymentConfig": config}

@@ -32,6 +32,7 @@ SERVICES = {
     "ServiceQuotasV20190624": "service-quotas",
     "ResourceGroupsTaggingAPI_20170126": "resourcegroupstaggingapi",
     "CloudTrail_20131101": "cloudtrail",
+    "AnyScaleFrontendService": "application-autoscaling",
 }
 
 

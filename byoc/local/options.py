@@ -23,6 +23,12 @@ class Options:
     ping_interval: float = _option(5.0, "seconds between two /ping to a container in service")
     metrics_interval: float = _option(10.0, "seconds between metrics of an endpoint (AWS: 60)")
     alarm_interval: float = _option(10.0, "seconds between two looks at alarms (AWS: 60 or 10)")
+    scaling_interval: float = _option(
+        2.0, "seconds that a minute of autoscaling lasts: its periods and cooldowns (AWS: 60)"
+    )
+    rollout_interval: float = _option(
+        60.0, "seconds that a minute of a deployment's waiting lasts (AWS: 60)"
+    )
     volume_size: int = _option(30, "GB of an instance's disk without VolumeSizeInGB")
 
     @property

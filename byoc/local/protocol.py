@@ -19,6 +19,8 @@ from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureSh
 from byoc.local.errors import AWSError, validation
 
 PASSABLE = regex.compile(r"[^\x00\ud800-\udfff]*")  # to a program, as argument or variable
+# The characters beyond U+FFFF, as Java's patterns write them, and as Python's do.
+SURROGATES = (r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
 # The largest number of each type. Source: Smithy, "Simple types".
 MOST = {
     "integer": 2**31 - 1,
@@ -177,7 +179,7 @@ def _failed(value: Any, path: str, rule: str) -> str:
 
 @functools.cache
 def _compiled(pattern: str) -> Any:
-    return regex.compile(pattern)
+    return regex.compile(pattern.replace(*SURROGATES))
 
 
 def _join(path: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The Resource Groups Tagging API over our SageMaker resources and moto's of the other services.
+"""The Resource Groups Tagging API over our own resources and moto's of the other services.
 
 Source: API Reference (Resource Groups Tagging API), GetResources, TagResources, UntagResources.
 """
@@ -95,7 +95,8 @@ def _tagged(context: Context) -> Iterator[TaggedResource]:
     """Everything of the account and region that has tags."""
     for account, region, kind, resource in context.platform.state.everything():
         if (account, region) == (context.account, context.region) and resource.tags:
-            yield TaggedResource(resource.arn, dict(resource.tags), f"sagemaker:{kind}")
+            service = resource.arn.split(":")[2]
+            yield TaggedResource(resource.arn, dict(resource.tags), f"{service}:{kind}")
     for backend in _backends(context):
         yield from (found for found in backend.iter_tagged_resources() if found.tags)
 
@@ -139,7 +140,7 @@ def _on_each(
     failed = {}
     for arn in request["ResourceARNList"]:
         try:
-            if arn.split(":")[2:3] == ["sagemaker"]:
+            if arn.split(":")[2:3] in (["sagemaker"], ["application-autoscaling"]):
                 with context.platform.state.lock:
                     ours(_find(context, arn))
             else:

@@ -70,6 +70,24 @@ def watchful(
     _delete_endpoints(watchful)
 
 
+@pytest.fixture(scope="session")
+def hasty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A minute of autoscaling lasts 0.2 seconds, one of a deployment's waiting half a second."""
+    work = tmp_path_factory.mktemp("hasty") / "work"
+    with serving(work, scaling_interval=0.2, rollout_interval=0.5, ping_interval=0.1) as server:
+        yield server
+
+
+@pytest.fixture
+def hasty(
+    hasty_server: Server, environment: None, clients: Any, account: str, open_cloud: Callable
+) -> Iterator[Any]:
+    """A fresh account of the hasty local AWS."""
+    hasty = account_of(hasty_server, open_cloud(account), clients)
+    yield hasty
+    _delete_endpoints(hasty)
+
+
 @pytest.fixture
 def own_server(
     tmp_path: Path, environment: None, clients: Any, account: str, open_cloud: Callable

@@ -382,18 +382,11 @@ def test_an_endpoint_whose_configuration_was_deleted_cannot_be_changed(cloud, to
 def test_deployment_configurations(cloud, toy, until):
     serve(cloud, toy, "a")
 
-    def deploy(**policy):
-        routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
-        config = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing, **policy}}
-        cloud.sagemaker.update_endpoint(
-            EndpointName="toy", EndpointConfigName="a", DeploymentConfig=config
-        )
-        return config
-
-    code, message = refused(deploy, TerminationWaitInSeconds=60)
-    assert code == "NotImplementedException"
-    assert "UpdateEndpoint with this DeploymentConfig" in message
-    config = deploy()
+    routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+    config = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
+    cloud.sagemaker.update_endpoint(
+        EndpointName="toy", EndpointConfigName="a", DeploymentConfig=config
+    )
     assert settled(cloud, until)["LastDeploymentConfig"] == config
 
 
