@@ -149,6 +149,7 @@ def test_every_waiter_of_what_is_served_has_a_test():
     assert served == {
         "endpoint_deleted",
         "endpoint_in_service",
+        "processing_job_completed_or_stopped",
         "training_job_completed_or_stopped",
     }
 
@@ -184,6 +185,44 @@ def test_the_training_waiter_tells_of_a_failure(cloud, toy):
     with pytest.raises(WaiterError, match="terminal failure state") as caught:
         waiter.wait(TrainingJobName=job, WaiterConfig=cloud.waiter)
     assert caught.value.last_response["TrainingJobStatus"] == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("program", "status"),
+    [
+        ("pass", "Completed"),
+        ("import time; time.sleep(60)", "Stopped"),
+    ],
+)
+def test_the_processing_waiter_ends_with_the_job(cloud, toy, program, status):
+    process(cloud, toy, program)
+    if status == "Stopped":
+        cloud.sagemaker.stop_processing_job(ProcessingJobName="toy")
+    waiter = cloud.sagemaker.get_waiter("processing_job_completed_or_stopped")
+    waiter.wait(ProcessingJobName="toy", WaiterConfig=cloud.waiter)
+    found = cloud.sagemaker.describe_processing_job(ProcessingJobName="toy")
+    assert found["ProcessingJobStatus"] == status
+
+
+def test_the_processing_waiter_tells_of_a_failure(cloud, toy):
+    process(cloud, toy, "raise SystemExit(3)")
+    waiter = cloud.sagemaker.get_waiter("processing_job_completed_or_stopped")
+    with pytest.raises(WaiterError, match="terminal failure state") as caught:
+        waiter.wait(ProcessingJobName="toy", WaiterConfig=cloud.waiter)
+    assert caught.value.last_response["ProcessingJobStatus"] == "Failed"
+
+
+def process(cloud, image, program):
+    cluster = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 10}
+    cloud.sagemaker.create_processing_job(
+        ProcessingJobName="toy",
+        AppSpecification={
+            "ImageUri": image,
+            "ContainerEntrypoint": ["python", "-c", program],
+        },
+        ProcessingResources={"ClusterConfig": cluster},
+        RoleArn=cloud.role,
+    )
 
 
 def test_the_endpoint_waiter_tells_of_a_failure(cloud, toy):

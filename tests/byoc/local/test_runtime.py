@@ -119,11 +119,13 @@ def test_a_container_that_dies_is_a_model_error_and_is_replaced(order, until):
 
 
 def answers(order):
-    """Whether an instance answers; while the only one is replaced, AWS says so."""
+    """Whether an instance answers; while the only one dies and is replaced, errors say so."""
     try:
         return order(body="x")["Body"].read() == b"x"
     except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 503:
+        replaced = error.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+        dying = error.response.get("OriginalStatusCode") == 0
+        if not (replaced or dying):
             raise
         return False
 
