@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from byoc.local import images
+from byoc.local import capture, images
+from byoc.local.capture import Capture
 from byoc.local.endpoint_metrics import Meter
 from byoc.local.errors import AWSError
 from byoc.local.instances import DRAIN, STOP_GRACE, Instance, Recipe, Replica
@@ -34,6 +35,7 @@ class Plan:
     isolated: bool
     weight: float
     count: int
+    capture: dict[str, Any] | None = None  # the configuration's DataCaptureConfig
 
     @property
     def name(self) -> str:
@@ -48,6 +50,7 @@ class Variant:
     recipe: Recipe
     deployed: dict[str, Any]  # its entry of DeployedImages
     meter: Meter
+    capture: Capture | None = None
     instances: tuple[Instance, ...] = ()
     _turns: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -86,6 +89,15 @@ class Deployment:
         """How many instances of each type it uses, with those that are being started."""
         return count_types([*(variant.plan for variant in self.variants.values()), *self._coming])
 
+    @property
+    def captured(self) -> dict[str, Any]:
+        """DataCaptureConfig of DescribeEndpoint, if the configuration in service has one."""
+        for variant in self.variants.values():
+            if variant.plan.capture is not None:
+                captures = [v.capture for v in self.variants.values() if v.capture is not None]
+                return {"DataCaptureConfig": capture.summary(variant.plan.capture, captures)}
+        return {}
+
     # The three ways to change it. Each returns at once; a thread does the work.
 
     def create(self, plans: Sequence[Plan]) -> None:
@@ -123,6 +135,7 @@ class Deployment:
         for instance in running:
             instance.join()
         self._measure()
+        _close_captures(self.variants.values())
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self) -> None:
@@ -217,6 +230,7 @@ class Deployment:
             self._retire([i for variant in old.values() for i in variant.instances])
             for variant in old.values():
                 variant.meter.publish(self.context, [])
+            _close_captures(old.values())
         return reason
 
     def _rescale(self, plans: Sequence[Plan]) -> str | None:
@@ -258,7 +272,10 @@ class Deployment:
             plan.settings,
             plan.isolated,
         )
-        return Variant(plan, recipe, deployed, Meter(name, plan.name))
+        captures = None
+        if plan.capture is not None and capture.enabled(plan.capture):
+            captures = Capture(self.context, name, plan.name, plan.capture, plan.role)
+        return Variant(plan, recipe, deployed, Meter(name, plan.name), captures)
 
     def _start(self, variants: Iterable[Variant]) -> str | None:
         """Start each variant's instances; the first failure's reason when not all come up."""
@@ -303,6 +320,12 @@ class Deployment:
         for variant in list(self.variants.values()):
             replicas = [i.replica for i in variant.instances]
             variant.meter.publish(self.context, [r for r in replicas if r is not None])
+
+
+def _close_captures(variants: Iterable[Variant]) -> None:
+    for variant in variants:
+        if variant.capture is not None:
+            variant.capture.close()
 
 
 def count_types(plans: Iterable[Plan]) -> "Counter[str]":

@@ -43,9 +43,10 @@ def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
 
 @operation
 def describe_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Show the endpoint with its status, variants, images and failure reason."""
+    """Show the endpoint with its status, variants, images, data capture and failure reason."""
     with context.platform.state.lock:
-        return dict(hosting.find(context, ENDPOINT, request["EndpointName"]).data)
+        endpoint = hosting.find(context, ENDPOINT, request["EndpointName"])
+        return endpoint.data | endpoint.runtime.captured
 
 
 @operation
@@ -57,7 +58,11 @@ def list_endpoints(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 @operation
 def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Start new containers, switch to them when all serve, and stop the old ones; no request fails.
-    Refuse canary, linear and rolling deployments."""
+    Refuse canary, linear and rolling deployments.
+
+    What is captured always comes with the new configuration: to retain it is "not currently
+    supported". Source: API Reference, VariantProperty.
+    """
     deployment_config = _deployment_config("UpdateEndpoint", request)
     with context.platform.state.lock:
         endpoint = _changeable(context, request["EndpointName"])
@@ -167,6 +172,7 @@ def _plans(context: Context, config: Resource) -> list[Plan]:
                 bool(model["EnableNetworkIsolation"] or config.data.get("EnableNetworkIsolation")),
                 variant["InitialVariantWeight"],
                 variant["InitialInstanceCount"],
+                config.data.get("DataCaptureConfig"),
             )
         )
     return plans
