@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,12 +76,30 @@ class Capture:
         """Whether the last records could be written."""
         return not self._trouble
 
-    def samples(self) -> bool:
-        """Whether the next request is to be captured."""
-        return random.random() < self._share
+    def note(
+        self,
+        received: float,
+        request: bytes,
+        asked: Mapping[str, str],
+        answer: bytes,
+        answered: Mapping[str, str],
+    ) -> None:
+        """Note one request, if it is one of the share that is sampled; returns at once.
 
-    def keep(self, event: Event) -> None:
-        """Note one request; returns at once."""
+        `received` is a time of the monotonic clock; `asked` and `answered` are the headers to and
+        from the container, these by their names in small letters.
+        """
+        if random.random() >= self._share:
+            return
+        event = Event(
+            time.time() - (time.monotonic() - received),
+            asked["Content-Type"],
+            request,
+            answered.get("content-type", ""),
+            answer,
+            asked.get("X-Amzn-SageMaker-Custom-Attributes", ""),
+            asked.get("X-Amzn-SageMaker-Inference-Id", ""),
+        )
         with self._lock:
             if self._closed or self._held + event.size > HELD:
                 return

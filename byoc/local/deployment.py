@@ -22,6 +22,7 @@ from byoc.local.endpoint_metrics import Meter
 from byoc.local.errors import AWSError
 from byoc.local.instances import DRAIN, STOP_GRACE, Instance, Recipe, Replica
 from byoc.local.service import Context
+from byoc.local.shadow import Shadow
 from byoc.local.state import Resource, now
 
 
@@ -36,6 +37,7 @@ class Plan:
     weight: float
     count: int
     capture: dict[str, Any] | None = None  # the configuration's DataCaptureConfig
+    shadow: bool = False  # whether it only gets copies
 
     @property
     def name(self) -> str:
@@ -77,6 +79,7 @@ class Deployment:
     def __init__(self, context: Context, endpoint: Resource) -> None:
         self.context, self.endpoint = context, endpoint
         self.variants: Mapping[str, Variant] = {}  # replaced as a whole, so that no lock is needed
+        self.shadow: Shadow | None = None
         self._coming: Sequence[Plan] = ()  # what is being started beside them
         self._folder = context.platform.work / "hosting" / uuid.uuid4().hex
         self._lock = threading.Lock()
@@ -87,14 +90,20 @@ class Deployment:
     @property
     def instance_types(self) -> "Counter[str]":
         """How many instances of each type it uses, with those that are being started."""
-        return count_types([*(variant.plan for variant in self.variants.values()), *self._coming])
+        return count_types([*(variant.plan for variant in self._all.values()), *self._coming])
+
+    @property
+    def _all(self) -> dict[str, Variant]:
+        """The variants in service with the shadow variant."""
+        shadow = self.shadow
+        return {**self.variants, **({shadow.variant.plan.name: shadow.variant} if shadow else {})}
 
     @property
     def captured(self) -> dict[str, Any]:
         """DataCaptureConfig of DescribeEndpoint, if the configuration in service has one."""
         for variant in self.variants.values():
             if variant.plan.capture is not None:
-                captures = [v.capture for v in self.variants.values() if v.capture is not None]
+                captures = [v.capture for v in self._all.values() if v.capture is not None]
                 return {"DataCaptureConfig": capture.summary(variant.plan.capture, captures)}
         return {}
 
@@ -110,7 +119,7 @@ class Deployment:
         `changes` are the members of DescribeEndpoint that come with success. When the new ones
         don't come into service the old ones stay.
         """
-        old = self.variants
+        old = self._all
         self._begin(plans, lambda: self._deploy(plans, old), lambda r: self._updated(r, changes))
 
     def rescale(self, plans: Sequence[Plan]) -> None:
@@ -132,10 +141,12 @@ class Deployment:
             instance.stop(grace)
         for thread in self._threads:
             thread.join()
+        if self.shadow is not None:
+            self.shadow.close()
         for instance in running:
             instance.join()
         self._measure()
-        _close_captures(self.variants.values())
+        _close_captures(self._all.values())
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self) -> None:
@@ -196,7 +207,7 @@ class Deployment:
         if reason:
             data["FailureReason"] = reason
         else:
-            data["ProductionVariants"] = self._summaries()
+            self._summarise()
             self._thread(self._publish)
 
     def _updated(self, reason: str | None, changes: dict[str, Any]) -> None:
@@ -205,33 +216,43 @@ class Deployment:
         data.pop("PendingDeploymentSummary", None)
         data |= {"EndpointStatus": "InService", "LastModifiedTime": now()}
         data |= {"FailureReason": reason} if reason else changes
-        data["ProductionVariants"] = self._summaries()
+        self._summarise()
 
-    def _summaries(self) -> list[dict[str, Any]]:
-        """ProductionVariants of DescribeEndpoint while nothing changes."""
-        return [
-            {
-                "VariantName": variant.plan.name,
-                "DeployedImages": [variant.deployed],
-                "CurrentWeight": variant.plan.weight,
-                "DesiredWeight": variant.plan.weight,
-                "CurrentInstanceCount": variant.plan.count,
-                "DesiredInstanceCount": variant.plan.count,
-            }
-            for variant in self.variants.values()
-        ]
+    def _summarise(self) -> None:
+        """ProductionVariants of DescribeEndpoint, and the shadow's, while nothing changes."""
+        data = self.endpoint.data
+        data["ProductionVariants"] = _summaries(self.variants.values())
+        data.pop("ShadowProductionVariants", None)
+        if self.shadow is not None:
+            data["ShadowProductionVariants"] = _summaries([self.shadow.variant])
 
     def _deploy(self, plans: Sequence[Plan], old: Mapping[str, Variant]) -> str | None:
         """Start all new instances; when they serve, switch to them and stop the old ones."""
         new = {plan.name: self._variant(plan) for plan in plans}
         reason = self._start(new.values())
         if reason is None and not self._stopped.is_set():
-            self.variants = new
+            self._switch(new)
             self._retire([i for variant in old.values() for i in variant.instances])
             for variant in old.values():
                 variant.meter.publish(self.context, [])
             _close_captures(old.values())
         return reason
+
+    def _switch(self, new: Mapping[str, Variant]) -> None:
+        """Let the new variants have all requests from now on.
+
+        A shadow's share is its weight in relation to the production variant's (AWS does not say
+        how weights above it count: as all requests).
+        """
+        ended, self.shadow = self.shadow, None
+        self.variants = {n: variant for n, variant in new.items() if not variant.plan.shadow}
+        for variant in new.values():
+            if variant.plan.shadow:
+                (weight,) = [other.plan.weight for other in self.variants.values()]
+                share = variant.plan.weight / weight if weight else 1.0
+                self.shadow = Shadow(variant, share)
+        if ended is not None:
+            ended.close()
 
     def _rescale(self, plans: Sequence[Plan]) -> str | None:
         old = self.variants
@@ -317,9 +338,23 @@ class Deployment:
             self._measure()
 
     def _measure(self) -> None:
-        for variant in list(self.variants.values()):
+        for variant in self._all.values():
             replicas = [i.replica for i in variant.instances]
             variant.meter.publish(self.context, [r for r in replicas if r is not None])
+
+
+def _summaries(variants: Iterable[Variant]) -> list[dict[str, Any]]:
+    return [
+        {
+            "VariantName": variant.plan.name,
+            "DeployedImages": [variant.deployed],
+            "CurrentWeight": variant.plan.weight,
+            "DesiredWeight": variant.plan.weight,
+            "CurrentInstanceCount": variant.plan.count,
+            "DesiredInstanceCount": variant.plan.count,
+        }
+        for variant in variants
+    ]
 
 
 def _close_captures(variants: Iterable[Variant]) -> None:

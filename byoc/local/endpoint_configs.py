@@ -17,6 +17,7 @@ KEPT = (
     "VpcConfig",
     "EnableNetworkIsolation",
     "DataCaptureConfig",
+    "ShadowProductionVariants",
 )
 SUPPORTED = {"EndpointConfigName", "Tags", *KEPT}
 VARIANT_SUPPORTED = {
@@ -35,13 +36,19 @@ VARIANT_SUPPORTED = {
 @operation
 def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Keep variants of models, instances and weights, and what of their data is captured; refuse
-    serverless and asynchronous inference, shadow variants, accelerators and inference
-    components."""
+    serverless and asynchronous inference, accelerators and inference components."""
     _refuse(set(request) - SUPPORTED)
-    for variant in request["ProductionVariants"]:
+    shadows = request.get("ShadowProductionVariants", [])
+    if shadows and len(shadows) + len(request["ProductionVariants"]) > 2:
+        raise validation(
+            "With ShadowProductionVariants you can only specify one variant for ProductionVariants "
+            "and one variant for ShadowProductionVariants."
+        )
+    variants = request["ProductionVariants"] + shadows
+    for variant in variants:
         _check(context, variant)
         variant.setdefault("InitialVariantWeight", 1.0)
-    names = [variant["VariantName"] for variant in request["ProductionVariants"]]
+    names = [variant["VariantName"] for variant in variants]
     if len(set(names)) < len(names):
         raise validation("The names of production variants must be unique.")
     _check_capture(context, request.get("DataCaptureConfig"))

@@ -162,7 +162,8 @@ RESUME[ENDPOINT.table] = resume
 def _plans(context: Context, config: Resource) -> list[Plan]:
     """The variants of a configuration; raises ValidationException when a model is missing."""
     plans = []
-    for variant in config.data["ProductionVariants"]:
+    shadows = config.data.get("ShadowProductionVariants", [])
+    for variant in config.data["ProductionVariants"] + shadows:
         model = hosting.find(context, MODEL, variant["ModelName"]).data
         plans.append(
             Plan(
@@ -173,6 +174,7 @@ def _plans(context: Context, config: Resource) -> list[Plan]:
                 variant["InitialVariantWeight"],
                 variant["InitialInstanceCount"],
                 config.data.get("DataCaptureConfig"),
+                variant in shadows,
             )
         )
     return plans
@@ -180,7 +182,8 @@ def _plans(context: Context, config: Resource) -> list[Plan]:
 
 def _retained(plans: list[Plan], endpoint: Resource, excluded: set[str]) -> list[Plan]:
     """Plans with the weights and counts that the endpoint has. Source: UpdateEndpoint."""
-    present = {s["VariantName"]: s for s in endpoint.data.get("ProductionVariants", [])}
+    members = ("ProductionVariants", "ShadowProductionVariants")
+    present = {s["VariantName"]: s for m in members for s in endpoint.data.get(m, [])}
     for i, plan in enumerate(plans):
         summary = present.get(plan.name, {})
         if "DesiredWeight" in summary and "DesiredWeight" not in excluded:
@@ -193,8 +196,9 @@ def _retained(plans: list[Plan], endpoint: Resource, excluded: set[str]) -> list
 
 def _pending(config: str, plans: list[Plan]) -> dict[str, Any]:
     """What DescribeEndpoint shows while a configuration is being deployed."""
-    variants = [
-        {
+    variants: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for plan in plans:
+        summary = {
             "VariantName": plan.name,
             "CurrentWeight": 0.0,
             "DesiredWeight": plan.weight,
@@ -203,10 +207,11 @@ def _pending(config: str, plans: list[Plan]) -> dict[str, Any]:
             "InstanceType": plan.settings["InstanceType"],
             "VariantStatus": [{"Status": "Creating", "StartTime": now()}],
         }
-        for plan in plans
-    ]
-    summary = {"EndpointConfigName": config, "ProductionVariants": variants, "StartTime": now()}
-    return {"PendingDeploymentSummary": summary}
+        variants[plan.shadow].append(summary)
+    pending = {"EndpointConfigName": config, "ProductionVariants": variants[False]}
+    if variants[True]:
+        pending["ShadowProductionVariants"] = variants[True]
+    return {"PendingDeploymentSummary": {**pending, "StartTime": now()}}
 
 
 def _changeable(context: Context, name: str) -> Resource:
@@ -239,6 +244,9 @@ def _check_wanted(endpoint: Resource, wanted: dict[str, Any], seen: set[str]) ->
     if name in seen:
         raise validation(f'The variant name "{name}" was non-unique within the request.')
     seen.add(name)
+    shadow = endpoint.runtime.shadow
+    if shadow is not None and name == shadow.variant.plan.name:
+        raise not_implemented("UpdateEndpointWeightsAndCapacities of a shadow variant")
     if name not in endpoint.runtime.variants:
         raise validation(
             f'The variant name(s) "{name}" is/are not present within endpoint configuration '

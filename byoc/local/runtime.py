@@ -17,7 +17,6 @@ from werkzeug.wrappers import Request, Response
 
 from byoc.local import eventstream, protocol
 from byoc.local.answer import Answer, request_id
-from byoc.local.capture import Event
 from byoc.local.connections import Exchange, NoAnswer, TimedOut, Unreachable
 from byoc.local.deployment import Deployment
 from byoc.local.endpoint_metrics import Invocation
@@ -59,8 +58,7 @@ def invoke_endpoint(context: Context, name: str, environ: dict[str, Any]) -> Ans
             exchange = call.send()
             content = exchange.read(PAYLOAD)
         headers = call.returned(content)
-        if call.samples():
-            call.keep(content)
+        call.note(content)
         call.finish(exchange.status)
         headers["Content-Length"] = f"{len(content)}"
         return _answer(headers, [content])
@@ -154,6 +152,8 @@ class _Call:
 
     def send(self) -> Exchange:
         """The container's answer up to its headers; an instance that is gone is passed by."""
+        if (shadow := self._deployment.shadow) is not None:
+            shadow.copy(self._body, self._headers, TIMEOUT, PAYLOAD)
         tried: set[Replica] = set()
         while True:
             self.variant, instance, self.replica, self._token = self._deployment.enter(
@@ -206,26 +206,11 @@ class _Call:
             self.replica.sessions.discard(headers[CLOSED_SESSION])
         return headers | {"x-Amzn-Invoked-Production-Variant": self.variant.plan.name}
 
-    def samples(self) -> bool:
-        """Whether this request and its answer are to be captured."""
-        capture = self.variant.capture
-        return capture is not None and capture.samples()
-
-    def keep(self, content: bytes) -> None:
-        """Capture the request with its whole answer."""
-        assert self.variant.capture is not None
-        assert self._exchange is not None
-        asked, answered = self._headers, self._exchange.headers
-        event = Event(
-            time.time() - (time.monotonic() - self.received),
-            asked["Content-Type"],
-            self._body,
-            answered.get("content-type", ""),
-            content,
-            asked.get(CUSTOM_ATTRIBUTES, ""),
-            asked.get(INFERENCE_ID, ""),
-        )
-        self.variant.capture.keep(event)
+    def note(self, content: bytes) -> None:
+        """Let the request be captured with its whole answer, a good one."""
+        if self.variant.capture is not None and self._exchange is not None:
+            answered = self._exchange.headers
+            self.variant.capture.note(self.received, self._body, self._headers, content, answered)
 
     def finish(self, status: int = 0, broken: bool = False) -> None:
         """Count the invocation and let the container go; only the first call does so."""
@@ -255,7 +240,7 @@ class _Parts:
 
     def __init__(self, call: _Call, exchange: Exchange) -> None:
         self._call, self._exchange, self._ended = call, exchange, False
-        self._kept: list[bytes] | None = [] if call.samples() else None
+        self._kept: list[bytes] | None = None if call.variant.capture is None else []
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -275,7 +260,7 @@ class _Parts:
             return eventstream.event("PayloadPart", piece)
         self._ended = True
         if self._kept is not None:
-            self._call.keep(b"".join(self._kept))
+            self._call.note(b"".join(self._kept))
         self._call.finish(self._exchange.status)
         raise StopIteration
 
