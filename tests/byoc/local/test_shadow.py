@@ -135,17 +135,13 @@ def test_a_share_is_copied(shadowed, until):
     assert 15 < len(shadowed.captured("shadow")) < 85  # seven standard deviations
 
 
-def test_weight_zero_copies_nothing(shadowed, until):
+def test_weight_zero_copies_nothing_and_no_request_can_ask_for_the_shadow(shadowed, until):
     shadowed.deploy(weight=0.0)
     shadowed.invoke("x")
-    until(lambda: shadowed.captured("main"))
-    assert shadowed.captured("shadow") == []
-
-
-def test_no_request_can_ask_for_the_shadow(shadowed):
-    shadowed.deploy()
     with pytest.raises(ClientError, match="Variant shadow not found"):
         shadowed.invoke("x", TargetVariant="shadow")
+    until(lambda: shadowed.captured("main"))
+    assert shadowed.captured("shadow") == []
 
 
 def test_an_update_ends_and_begins_a_shadow(shadowed, until):
@@ -184,16 +180,13 @@ def test_an_endpoint_ends_while_its_shadow_hangs(shadowed):
     assert shadowed.cloud.settled() == ""
 
 
-@pytest.mark.parametrize(
-    ("members", "said"),
-    [
+def test_what_cannot_be_a_shadow_is_refused(shadowed):
+    for members, said in (
         ({"shadows": 2}, "only specify one variant"),
         ({"VariantName": "main"}, "must be unique"),
         ({"ModelName": "missing"}, "Could not find model"),
         ({"RoutingConfig": {"RoutingStrategy": "RANDOM"}}, "RoutingConfig"),
-    ],
-)
-def test_what_cannot_be_a_shadow_is_refused(shadowed, members, said):
-    with pytest.raises(ClientError, match=said):
-        shadowed.configure(**members)
+    ):
+        with pytest.raises(ClientError, match=said):
+            shadowed.configure(**members)
     assert shadowed.cloud.sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
