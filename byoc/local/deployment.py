@@ -5,82 +5,36 @@ DescribeEndpoint; Developer Guide, deployment-guardrails-blue-green-all-at-once.
 """
 
 import functools
-import itertools
 import queue
-import random
 import shutil
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from byoc.local import events, images
+from byoc.local import capture, events, images
+from byoc.local.capture import Capture
 from byoc.local.endpoint_metrics import Meter
 from byoc.local.errors import AWSError
 from byoc.local.instances import DRAIN, STOP_GRACE, Instance, Recipe, Replica
 from byoc.local.rollout import Rollout
 from byoc.local.service import Context
+from byoc.local.shadow import Shadow
 from byoc.local.state import Resource, now
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A variant as it is wanted; `container` to `isolated` as in `Recipe`."""
-
-    container: dict[str, Any]
-    role: str | None
-    settings: dict[str, Any]
-    isolated: bool
-    weight: float
-    count: int
-
-    @property
-    def name(self) -> str:
-        return self.settings["VariantName"]
-
-
-@dataclass
-class Variant:
-    """One production variant in service; `instances` is replaced as a whole, never changed."""
-
-    plan: Plan
-    recipe: Recipe
-    deployed: dict[str, Any]  # its entry of DeployedImages
-    meter: Meter
-    instances: tuple[Instance, ...] = ()
-    _turns: "itertools.count[int]" = field(default_factory=itertools.count)
-
-    def holds(self, session: str) -> bool:
-        """Whether one of the containers has this stateful session."""
-        replicas = [instance.replica for instance in self.instances]
-        return any(r is not None and session in r.sessions for r in replicas)
-
-    def take(
-        self, session: str | None, tried: Set[Replica]
-    ) -> tuple[Instance, Replica, object] | None:
-        """The instance whose turn it is, or that holds the session; None when none serves."""
-        start, count = next(self._turns), len(self.instances)
-        order = [self.instances[(start + i) % count] for i in range(count)]
-        if session is not None:
-            order.sort(key=lambda i: i.replica is None or session not in i.replica.sessions)
-        for instance in order:
-            replica = instance.replica
-            if replica is None or replica in tried:
-                continue
-            if (token := replica.enter()) is not None:
-                return instance, replica, token
-        return None
-
-
-@dataclass(frozen=True)
-class Green:
-    """A new fleet, and the share of the traffic that it has."""
-
-    variants: Mapping[str, Variant]
-    share: float
+from byoc.local.variants import (
+    Green,
+    Plan,
+    Variant,
+    choose,
+    close_captures,
+    count_types,
+    fleet,
+    production,
+    summaries,
+)
 
 
 class Deployment:
@@ -90,6 +44,7 @@ class Deployment:
         self.context, self.endpoint = context, endpoint
         self.variants: Mapping[str, Variant] = {}  # replaced as a whole, so that no lock is needed
         self._green: Green | None = None  # the fleet that takes over, replaced as a whole too
+        self.shadow: Shadow | None = None
         self._coming: Sequence[Plan] = ()  # what is being started beside them
         self._folder = context.platform.work / "hosting" / uuid.uuid4().hex
         self._lock = threading.Lock()
@@ -100,7 +55,22 @@ class Deployment:
     @property
     def instance_types(self) -> "Counter[str]":
         """How many instances of each type it uses, with those that are being started."""
-        return count_types([*(variant.plan for variant in self.variants.values()), *self._coming])
+        return count_types([*(variant.plan for variant in self._all.values()), *self._coming])
+
+    @property
+    def _all(self) -> dict[str, Variant]:
+        """The variants in service with the shadow variant."""
+        shadow = self.shadow
+        return {**self.variants, **({shadow.variant.plan.name: shadow.variant} if shadow else {})}
+
+    @property
+    def captured(self) -> dict[str, Any]:
+        """DataCaptureConfig of DescribeEndpoint, if the configuration in service has one."""
+        for variant in self.variants.values():
+            if variant.plan.capture is not None:
+                captures = [v.capture for v in self._all.values() if v.capture is not None]
+                return {"DataCaptureConfig": capture.summary(variant.plan.capture, captures)}
+        return {}
 
     # The three ways to change it. Each returns at once; a thread does the work.
 
@@ -114,7 +84,7 @@ class Deployment:
         `changes` are the members of DescribeEndpoint that come with success. When the new ones
         don't come into service, or an alarm calls them back, the old ones stay.
         """
-        work = functools.partial(self._deploy, plans, self.variants, rollout)
+        work = functools.partial(self._deploy, plans, self._all, rollout)
         self._begin(plans, work, lambda reason: self._updated(reason, changes))
 
     def rescale(self, plans: Sequence[Plan]) -> None:
@@ -136,9 +106,12 @@ class Deployment:
             instance.stop(grace)
         for thread in self._threads:
             thread.join()
+        if self.shadow is not None:
+            self.shadow.close()
         for instance in running:
             instance.join()
         self.measure()
+        close_captures(self._all.values())
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self) -> None:
@@ -154,7 +127,7 @@ class Deployment:
         """
         while True:
             variants, green = self.variants, self._green
-            variant = _choose(_fleet(variants, green, target, session), target)
+            variant = choose(fleet(variants, green, target, session), target)
             taken = variant.take(session, tried)
             if taken is not None:
                 return variant, *taken
@@ -200,7 +173,7 @@ class Deployment:
         if reason:
             data["FailureReason"] = reason
         else:
-            data["ProductionVariants"] = self._summaries()
+            self._summarise()
             self._thread(self._publish)
 
     def _updated(self, reason: str | None, changes: dict[str, Any]) -> None:
@@ -209,21 +182,15 @@ class Deployment:
         data.pop("PendingDeploymentSummary", None)
         data |= {"EndpointStatus": "InService", "LastModifiedTime": now()}
         data |= {"FailureReason": reason} if reason else changes
-        data["ProductionVariants"] = self._summaries()
+        self._summarise()
 
-    def _summaries(self) -> list[dict[str, Any]]:
-        """ProductionVariants of DescribeEndpoint while nothing changes."""
-        return [
-            {
-                "VariantName": variant.plan.name,
-                "DeployedImages": [variant.deployed],
-                "CurrentWeight": variant.plan.weight,
-                "DesiredWeight": variant.plan.weight,
-                "CurrentInstanceCount": variant.plan.count,
-                "DesiredInstanceCount": variant.plan.count,
-            }
-            for variant in self.variants.values()
-        ]
+    def _summarise(self) -> None:
+        """ProductionVariants of DescribeEndpoint, and the shadow's, while nothing changes."""
+        data = self.endpoint.data
+        data["ProductionVariants"] = summaries(self.variants.values())
+        data.pop("ShadowProductionVariants", None)
+        if self.shadow is not None:
+            data["ShadowProductionVariants"] = summaries([self.shadow.variant])
 
     def _deploy(
         self, plans: Sequence[Plan], old: Mapping[str, Variant], rollout: Rollout
@@ -232,17 +199,17 @@ class Deployment:
         ends = time.monotonic() + rollout.most
         new = {plan.name: self._variant(plan) for plan in plans}
         reason = self._start(new.values())
-        if reason is not None or self._stopped.is_set():
-            return reason
-        if old:
-            reason = self._shift(new, rollout, ends)
-        gone = old if reason is None else new
-        if reason is None:
-            self.variants = new
-        self._green = None
-        self._retire([i for variant in gone.values() for i in variant.instances])
-        for variant in gone.values():
-            variant.meter.publish(self.context, [])
+        if reason is None and not self._stopped.is_set():
+            if old:
+                reason = self._shift(production(new), rollout, ends)
+            gone = old if reason is None else new
+            if reason is None:
+                self._switch(new)
+            self._green = None
+            self._retire([i for variant in gone.values() for i in variant.instances])
+            for variant in gone.values():
+                variant.meter.publish(self.context, [])
+            close_captures(gone.values())
         return reason
 
     def _shift(self, new: Mapping[str, Variant], rollout: Rollout, ends: float) -> str | None:
@@ -271,6 +238,22 @@ class Deployment:
             ]
             changed = summary | {"ProductionVariants": variants}
             self.endpoint.data["PendingDeploymentSummary"] = changed
+
+    def _switch(self, new: Mapping[str, Variant]) -> None:
+        """Let the new variants have all requests from now on.
+
+        A shadow's share is its weight in relation to the production variant's (AWS does not say
+        how weights above it count: as all requests).
+        """
+        ended, self.shadow = self.shadow, None
+        self.variants = production(new)
+        for variant in new.values():
+            if variant.plan.shadow:
+                (weight,) = [other.plan.weight for other in self.variants.values()]
+                share = variant.plan.weight / weight if weight else 1.0
+                self.shadow = Shadow(variant, share)
+        if ended is not None:
+            ended.close()
 
     def _rescale(self, plans: Sequence[Plan]) -> str | None:
         old = self.variants
@@ -311,7 +294,10 @@ class Deployment:
             plan.settings,
             plan.isolated,
         )
-        return Variant(plan, recipe, deployed, Meter(name, plan.name))
+        captures = None
+        if plan.capture is not None and capture.enabled(plan.capture):
+            captures = Capture(self.context, name, plan.name, plan.capture, plan.role)
+        return Variant(plan, recipe, deployed, Meter(name, plan.name), captures)
 
     def _start(self, variants: Iterable[Variant]) -> str | None:
         """Start each variant's instances; the first failure's reason when not all come up."""
@@ -355,45 +341,9 @@ class Deployment:
     def measure(self) -> None:
         """Send the metrics of all variants to CloudWatch now."""
         green = self._green.variants if self._green is not None else {}
-        for variant in [*self.variants.values(), *green.values()]:
+        for variant in [*self._all.values(), *green.values()]:
             replicas = [i.replica for i in variant.instances]
             variant.meter.publish(self.context, [r for r in replicas if r is not None])
-
-
-def count_types(plans: Iterable[Plan]) -> "Counter[str]":
-    """How many instances of each type the plans ask for."""
-    count: Counter[str] = Counter()
-    for plan in plans:
-        count[plan.settings["InstanceType"]] += plan.count
-    return count
-
-
-def _fleet(
-    old: Mapping[str, Variant], green: Green | None, target: str | None, session: str | None
-) -> Mapping[str, Variant]:
-    """The fleet for one request: the one that has its variant or session, or one by its share."""
-    if green is None:
-        return old
-    if target is not None and (target in old) != (target in green.variants):
-        return old if target in old else green.variants
-    if session is not None:
-        for fleet in (old, green.variants):
-            if any(variant.holds(session) for variant in fleet.values()):
-                return fleet
-    return green.variants if random.random() < green.share else old
-
-
-def _choose(variants: Mapping[str, Variant], target: str | None) -> Variant:
-    """The variant named, or one by weight. Source: API Reference, ProductionVariant."""
-    if target is not None:
-        if target not in variants:
-            raise AWSError("ValidationError", f"Variant {target} not found for Request")
-        return variants[target]
-    choices = list(variants.values())
-    if len(choices) == 1:
-        return choices[0]
-    weights = [variant.plan.weight for variant in choices]
-    return random.choices(choices, weights)[0] if any(weights) else random.choice(choices)
 
 
 def _repository(image: str) -> str:

@@ -5,12 +5,20 @@ Source: API Reference, CreateEndpointConfig, ProductionVariant.
 
 from typing import Any
 
-from byoc.local import hosting
+from byoc.local import hosting, references
 from byoc.local.errors import not_implemented, validation
 from byoc.local.hosting import ENDPOINT_CONFIG, MODEL
 from byoc.local.service import Context, operation
 
-KEPT = ("ProductionVariants", "KmsKeyId", "ExecutionRoleArn", "VpcConfig", "EnableNetworkIsolation")
+KEPT = (
+    "ProductionVariants",
+    "KmsKeyId",
+    "ExecutionRoleArn",
+    "VpcConfig",
+    "EnableNetworkIsolation",
+    "DataCaptureConfig",
+    "ShadowProductionVariants",
+)
 SUPPORTED = {"EndpointConfigName", "Tags", *KEPT}
 VARIANT_SUPPORTED = {
     "ContainerStartupHealthCheckTimeoutInSeconds",
@@ -27,15 +35,23 @@ VARIANT_SUPPORTED = {
 
 @operation
 def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Keep variants of models, instances and weights; refuse serverless and asynchronous inference,
-    data capture, shadow variants, accelerators and inference components."""
+    """Keep variants of models, instances and weights, and what of their data is captured; refuse
+    serverless and asynchronous inference, accelerators and inference components."""
     _refuse(set(request) - SUPPORTED)
-    for variant in request["ProductionVariants"]:
+    shadows = request.get("ShadowProductionVariants", [])
+    if shadows and len(shadows) + len(request["ProductionVariants"]) > 2:
+        raise validation(
+            "With ShadowProductionVariants you can only specify one variant for ProductionVariants "
+            "and one variant for ShadowProductionVariants."
+        )
+    variants = request["ProductionVariants"] + shadows
+    for variant in variants:
         _check(context, variant)
         variant.setdefault("InitialVariantWeight", 1.0)
-    names = [variant["VariantName"] for variant in request["ProductionVariants"]]
+    names = [variant["VariantName"] for variant in variants]
     if len(set(names)) < len(names):
         raise validation("The names of production variants must be unique.")
+    _check_capture(context, request.get("DataCaptureConfig"))
     data = {member: request[member] for member in KEPT if member in request}
     created = hosting.create(context, request, ENDPOINT_CONFIG, data)
     return {"EndpointConfigArn": created.arn}
@@ -71,6 +87,16 @@ def _check(context: Context, variant: dict[str, Any]) -> None:
                 "it is not a serverless variant."
             )
     hosting.find(context, MODEL, variant["ModelName"])
+
+
+def _check_capture(context: Context, settings: dict[str, Any] | None) -> None:
+    """Raise ValidationException for a key that is not there; the bucket is asked only when files
+    are written, as AWS's users find."""
+    if settings is None:
+        return
+    if not settings["DestinationS3Uri"].startswith("s3://"):
+        raise not_implemented("CreateEndpointConfig with a DestinationS3Uri of https")
+    references.check_key(context, settings.get("KmsKeyId"))
 
 
 def _refuse(unsupported: set[str]) -> None:

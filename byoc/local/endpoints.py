@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from byoc.local import events, hosting, quotas, rollout
-from byoc.local.deployment import Deployment, Plan, count_types
+from byoc.local.deployment import Deployment
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.hosting import ENDPOINT, ENDPOINT_CONFIG, MODEL
 from byoc.local.instances import STOP_GRACE
@@ -18,6 +18,7 @@ from byoc.local.models import container_of
 from byoc.local.service import Context, operation
 from byoc.local.snapshot import RESUME
 from byoc.local.state import Resource, now
+from byoc.local.variants import Plan, count_types
 
 IN_PROGRESS = ("Creating", "Updating", "Deleting")
 SCALABLE_TARGET = "scalable-target"  # the table of what is scaled automatically
@@ -49,9 +50,10 @@ def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
 
 @operation
 def describe_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Show the endpoint with its status, variants, images and failure reason."""
+    """Show the endpoint with its status, variants, images, data capture and failure reason."""
     with context.platform.state.lock:
-        return dict(hosting.find(context, ENDPOINT, request["EndpointName"]).data)
+        endpoint = hosting.find(context, ENDPOINT, request["EndpointName"])
+        return endpoint.data | endpoint.runtime.captured
 
 
 @operation
@@ -63,7 +65,11 @@ def list_endpoints(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 @operation
 def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Start new containers, shift the traffic to them at once, by canary or in steps, or back if an
-    alarm fires, and stop the others; no request fails. Refuse rolling deployments."""
+    alarm fires, and stop the others; no request fails. Refuse rolling deployments.
+
+    What is captured always comes with the new configuration: to retain it is "not currently
+    supported". Source: API Reference, VariantProperty.
+    """
     with context.platform.state.lock:
         endpoint = _changeable(context, request["EndpointName"])
         config = hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
@@ -171,7 +177,8 @@ RESUME[ENDPOINT.table] = resume
 def _plans(context: Context, config: Resource) -> list[Plan]:
     """The variants of a configuration; raises ValidationException when a model is missing."""
     plans = []
-    for variant in config.data["ProductionVariants"]:
+    shadows = config.data.get("ShadowProductionVariants", [])
+    for variant in config.data["ProductionVariants"] + shadows:
         model = hosting.find(context, MODEL, variant["ModelName"]).data
         plans.append(
             Plan(
@@ -181,6 +188,8 @@ def _plans(context: Context, config: Resource) -> list[Plan]:
                 bool(model["EnableNetworkIsolation"] or config.data.get("EnableNetworkIsolation")),
                 variant["InitialVariantWeight"],
                 variant["InitialInstanceCount"],
+                config.data.get("DataCaptureConfig"),
+                variant in shadows,
             )
         )
     return plans
@@ -188,7 +197,8 @@ def _plans(context: Context, config: Resource) -> list[Plan]:
 
 def _retained(plans: list[Plan], endpoint: Resource, excluded: set[str]) -> list[Plan]:
     """Plans with the weights and counts that the endpoint has. Source: UpdateEndpoint."""
-    present = {s["VariantName"]: s for s in endpoint.data.get("ProductionVariants", [])}
+    members = ("ProductionVariants", "ShadowProductionVariants")
+    present = {s["VariantName"]: s for m in members for s in endpoint.data.get(m, [])}
     for i, plan in enumerate(plans):
         summary = present.get(plan.name, {})
         if "DesiredWeight" in summary and "DesiredWeight" not in excluded:
@@ -201,8 +211,9 @@ def _retained(plans: list[Plan], endpoint: Resource, excluded: set[str]) -> list
 
 def _pending(config: str, plans: list[Plan]) -> dict[str, Any]:
     """What DescribeEndpoint shows while a configuration is being deployed."""
-    variants = [
-        {
+    variants: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for plan in plans:
+        summary = {
             "VariantName": plan.name,
             "CurrentWeight": 0.0,
             "DesiredWeight": plan.weight,
@@ -211,10 +222,11 @@ def _pending(config: str, plans: list[Plan]) -> dict[str, Any]:
             "InstanceType": plan.settings["InstanceType"],
             "VariantStatus": [{"Status": "Creating", "StartTime": now()}],
         }
-        for plan in plans
-    ]
-    summary = {"EndpointConfigName": config, "ProductionVariants": variants, "StartTime": now()}
-    return {"PendingDeploymentSummary": summary}
+        variants[plan.shadow].append(summary)
+    pending = {"EndpointConfigName": config, "ProductionVariants": variants[False]}
+    if variants[True]:
+        pending["ShadowProductionVariants"] = variants[True]
+    return {"PendingDeploymentSummary": {**pending, "StartTime": now()}}
 
 
 def _changeable(context: Context, name: str) -> Resource:
@@ -263,6 +275,9 @@ def _check_wanted(endpoint: Resource, wanted: dict[str, Any], seen: set[str]) ->
     if name in seen:
         raise validation(f'The variant name "{name}" was non-unique within the request.')
     seen.add(name)
+    shadow = endpoint.runtime.shadow
+    if shadow is not None and name == shadow.variant.plan.name:
+        raise not_implemented("UpdateEndpointWeightsAndCapacities of a shadow variant")
     if name not in endpoint.runtime.variants:
         raise validation(
             f'The variant name(s) "{name}" is/are not present within endpoint configuration '

@@ -22,6 +22,7 @@ class Options:
     disk: float | None = _option(None, "GiB on disk beyond which nothing more is downloaded")
     ping_interval: float = _option(5.0, "seconds between two /ping to a container in service")
     metrics_interval: float = _option(10.0, "seconds between metrics of an endpoint (AWS: 60)")
+    capture_interval: float = _option(5.0, "seconds between two files of captured data")
     alarm_interval: float = _option(10.0, "seconds between two looks at alarms (AWS: 60 or 10)")
     scaling_interval: float = _option(
         2.0, "seconds that a minute of autoscaling lasts: its periods and cooldowns (AWS: 60)"

@@ -58,6 +58,7 @@ def invoke_endpoint(context: Context, name: str, environ: dict[str, Any]) -> Ans
             exchange = call.send()
             content = exchange.read(PAYLOAD)
         headers = call.returned(content)
+        call.note(content)
         call.finish(exchange.status)
         headers["Content-Length"] = f"{len(content)}"
         return _answer(headers, [content])
@@ -151,6 +152,8 @@ class _Call:
 
     def send(self) -> Exchange:
         """The container's answer up to its headers; an instance that is gone is passed by."""
+        if (shadow := self._deployment.shadow) is not None:
+            shadow.copy(self._body, self._headers, TIMEOUT, PAYLOAD)
         tried: set[Replica] = set()
         while True:
             self.variant, instance, self.replica, self._token = self._deployment.enter(
@@ -203,6 +206,12 @@ class _Call:
             self.replica.sessions.discard(headers[CLOSED_SESSION])
         return headers | {"x-Amzn-Invoked-Production-Variant": self.variant.plan.name}
 
+    def note(self, content: bytes) -> None:
+        """Let the request be captured with its whole answer, a good one."""
+        if self.variant.capture is not None and self._exchange is not None:
+            answered = self._exchange.headers
+            self.variant.capture.note(self.received, self._body, self._headers, content, answered)
+
     def finish(self, status: int = 0, broken: bool = False) -> None:
         """Count the invocation and let the container go; only the first call does so."""
         token, self._token = self._token, None
@@ -231,6 +240,7 @@ class _Parts:
 
     def __init__(self, call: _Call, exchange: Exchange) -> None:
         self._call, self._exchange, self._ended = call, exchange, False
+        self._kept: list[bytes] | None = None if call.variant.capture is None else []
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -245,8 +255,12 @@ class _Parts:
         except NoAnswer:
             return self._end("StreamBroken", "The connection to the model was reset or closed.")
         if piece:
+            if self._kept is not None:
+                self._kept.append(piece)
             return eventstream.event("PayloadPart", piece)
         self._ended = True
+        if self._kept is not None:
+            self._call.note(b"".join(self._kept))
         self._call.finish(self._exchange.status)
         raise StopIteration
 

@@ -54,9 +54,10 @@ def impatient(
 
 @pytest.fixture(scope="session")
 def watchful_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Containers are asked often, and metrics are delivered at once."""
+    """Containers are asked often; metrics and captured data are delivered at once."""
     work = tmp_path_factory.mktemp("watchful") / "work"
-    with serving(work, ping_interval=0.1, metrics_interval=0.1) as server:
+    often = {"ping_interval": 0.1, "metrics_interval": 0.1, "capture_interval": 0.1}
+    with serving(work, **often) as server:
         yield server
 
 

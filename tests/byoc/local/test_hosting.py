@@ -326,17 +326,6 @@ def test_several_containers_are_refused(cloud, toy):
             {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/p"}}},
             "AsyncInferenceConfig",
         ),
-        (
-            {},
-            {
-                "DataCaptureConfig": {
-                    "InitialSamplingPercentage": 1,
-                    "DestinationS3Uri": "s3://b/p",
-                    "CaptureOptions": [{"CaptureMode": "Input"}],
-                }
-            },
-            "DataCaptureConfig",
-        ),
     ],
 )
 def test_configurations_that_are_not_done_yet_are_refused(cloud, toy, variant, config, said):
