@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from byoc.local import images
+from byoc.local.backlog import Backlog
 from byoc.local.endpoint_metrics import Meter
 from byoc.local.errors import AWSError
 from byoc.local.instances import DRAIN, STOP_GRACE, Instance, Recipe, Replica
@@ -80,6 +81,7 @@ class Deployment:
         self._instances: set[Instance] = set()  # all that have been started and not yet joined
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
+        self.backlog = Backlog(self) if "AsyncInferenceConfig" in endpoint.data else None
 
     @property
     def instance_types(self) -> "Counter[str]":
@@ -116,12 +118,16 @@ class Deployment:
         with self._lock:
             self._stopped.set()
             running = list(self._instances)
+        if self.backlog is not None:
+            self.backlog.close()
         for instance in running:
             instance.stop(grace)
         for thread in self._threads:
             thread.join()
         for instance in running:
             instance.join()
+        if self.backlog is not None:
+            self.backlog.join()
         self._measure()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -300,6 +306,8 @@ class Deployment:
             self._measure()
 
     def _measure(self) -> None:
+        if self.backlog is not None:
+            self.backlog.publish()
         for variant in list(self.variants.values()):
             replicas = [i.replica for i in variant.instances]
             variant.meter.publish(self.context, [r for r in replicas if r is not None])

@@ -5,12 +5,19 @@ Source: API Reference, CreateEndpointConfig, ProductionVariant.
 
 from typing import Any
 
-from byoc.local import hosting
+from byoc.local import async_inference, hosting
 from byoc.local.errors import not_implemented, validation
 from byoc.local.hosting import ENDPOINT_CONFIG, MODEL
 from byoc.local.service import Context, operation
 
-KEPT = ("ProductionVariants", "KmsKeyId", "ExecutionRoleArn", "VpcConfig", "EnableNetworkIsolation")
+KEPT = (
+    "ProductionVariants",
+    "AsyncInferenceConfig",
+    "KmsKeyId",
+    "ExecutionRoleArn",
+    "VpcConfig",
+    "EnableNetworkIsolation",
+)
 SUPPORTED = {"EndpointConfigName", "Tags", *KEPT}
 VARIANT_SUPPORTED = {
     "ContainerStartupHealthCheckTimeoutInSeconds",
@@ -27,8 +34,8 @@ VARIANT_SUPPORTED = {
 
 @operation
 def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Keep variants of models, instances and weights; refuse serverless and asynchronous inference,
-    data capture, shadow variants, accelerators and inference components."""
+    """Keep variants of models, instances and weights; and where asynchronous answers go. Refuse
+    serverless inference, data capture, shadow variants, accelerators and inference components."""
     _refuse(set(request) - SUPPORTED)
     for variant in request["ProductionVariants"]:
         _check(context, variant)
@@ -36,6 +43,8 @@ def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[st
     names = [variant["VariantName"] for variant in request["ProductionVariants"]]
     if len(set(names)) < len(names):
         raise validation("The names of production variants must be unique.")
+    if "AsyncInferenceConfig" in request:
+        async_inference.check_config(context, request["AsyncInferenceConfig"])
     data = {member: request[member] for member in KEPT if member in request}
     created = hosting.create(context, request, ENDPOINT_CONFIG, data)
     return {"EndpointConfigArn": created.arn}
