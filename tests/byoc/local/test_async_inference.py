@@ -334,7 +334,7 @@ def test_a_request_is_checked(asynchronous):
         ({"InputLocation": "b/k"}, "ValidationError", "inputLocation"),
         ({"InputLocation": "https://b/k"}, "NotImplementedException", "https"),
         ({**at, "Filename": "f"}, "NotImplementedException", "Filename"),
-        ({**at, "InferenceId": " x"}, "ValidationError", "inferenceId"),
+        ({**at, "InferenceId": "x" * 65}, "ValidationError", "inferenceId"),
         ({"Body": b"1" * 128_001}, "ValidationError", "128000"),
     ):
         found = refusal(asynchronous.send, **members)
