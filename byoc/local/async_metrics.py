@@ -25,7 +25,7 @@ class Tally:
 
     def add(self, name: str, unit: str, value: float, variant: str) -> None:
         """Remember one value of a metric of a variant."""
-        self._counted.append((name, unit, value, variant))
+        self._counted.append((name, unit, float(value), variant))
 
     def publish(self, context: Context, ages: list[float], instances: int) -> None:
         """Send all to CloudWatch; `ages` are those of the requests without an end, in seconds."""

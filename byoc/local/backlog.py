@@ -174,13 +174,14 @@ class Backlog:
         token: object,
     ) -> None:
         name, role = variant.plan.name, variant.plan.role
-        self._tally.add("TimeInBacklog", "Milliseconds", 1e3 * request.age, name)
+        waited = 1e3 * request.age
         failure, result, again = None, None, False
         try:
             body = self._download(request, name, role)
             result = self._invoke(request, body, replica, name)
         except Unreachable:
             instance.suspect()
+            time.sleep(PAUSE)  # until it is seen to be gone
             again = True
         except _Failed as error:
             failure = error
@@ -197,6 +198,7 @@ class Backlog:
                 self._changed.notify()
         if again or (failure is not None and self._closed):
             return  # an endpoint that goes breaks off what is under way
+        self._tally.add("TimeInBacklog", "Milliseconds", waited, name)
         if result is not None:
             failure = self._succeed(request, name, role, result)
         if failure is not None:

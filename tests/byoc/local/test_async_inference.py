@@ -6,6 +6,9 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
+from byoc.local.backlog import Request
+from byoc.local.state import now
+
 
 class Asynchronous:
     """An asynchronous endpoint of the toy image on the local AWS that publishes at once."""
@@ -282,6 +285,22 @@ def test_an_endpoint_without_instances_keeps_its_requests(asynchronous, until):
     until(lambda: 1.0 in asynchronous.metric("HasBacklogWithoutCapacity", "Maximum"))
     scale(1)
     assert asynchronous.result(answer["OutputLocation"]) == b"waited"
+
+
+def test_a_request_that_waits_too_long_fails(asynchronous, watchful_server, until, gate):
+    asynchronous.create(most=1)
+    asynchronous.order(program=gate.program)
+    until(lambda: gate.reached)
+    cloud = asynchronous.cloud
+    table = watchful_server.platform.state.table(cloud.account, cloud.region, "endpoint")
+    failure = f"s3://{cloud.aws.bucket}/bad/late"
+    parameters = {"endpointName": "toy"}
+    # the least that the API takes is a minute
+    late = Request("late", "late", parameters, {}, b"1", None, failure, now(), ttl=0.1, timeout=1)
+    table["toy"].runtime.backlog.add(late)
+    assert b"waited longer" in asynchronous.result(failure)
+    assert asynchronous.told()["inferenceId"] == "late"
+    until(lambda: sum(asynchronous.metric("ExpiredRequests", VariantName="AllTraffic")) == 1)
 
 
 def test_an_endpoint_with_a_backlog_can_be_deleted(asynchronous, until, gate):
