@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from byoc.local import capture, events, images
+from byoc.local.backlog import Backlog
 from byoc.local.capture import Capture
 from byoc.local.endpoint_metrics import Meter
 from byoc.local.errors import AWSError
@@ -51,6 +52,7 @@ class Deployment:
         self._instances: set[Instance] = set()  # all that have been started and not yet joined
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
+        self.backlog = Backlog(self) if "AsyncInferenceConfig" in endpoint.data else None
 
     @property
     def instance_types(self) -> "Counter[str]":
@@ -102,6 +104,8 @@ class Deployment:
         with self._lock:
             self._stopped.set()
             running = list(self._instances)
+        if self.backlog is not None:
+            self.backlog.close()
         for instance in running:
             instance.stop(grace)
         for thread in self._threads:
@@ -110,6 +114,8 @@ class Deployment:
             self.shadow.close()
         for instance in running:
             instance.join()
+        if self.backlog is not None:
+            self.backlog.join()
         self.measure()
         close_captures(self._all.values())
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -340,6 +346,8 @@ class Deployment:
 
     def measure(self) -> None:
         """Send the metrics of all variants to CloudWatch now."""
+        if self.backlog is not None:
+            self.backlog.publish()
         green = self._green.variants if self._green is not None else {}
         for variant in [*self._all.values(), *green.values()]:
             replicas = [i.replica for i in variant.instances]

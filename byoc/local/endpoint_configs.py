@@ -5,13 +5,14 @@ Source: API Reference, CreateEndpointConfig, ProductionVariant.
 
 from typing import Any
 
-from byoc.local import hosting, references
+from byoc.local import async_inference, hosting, references
 from byoc.local.errors import not_implemented, validation
 from byoc.local.hosting import ENDPOINT_CONFIG, MODEL
 from byoc.local.service import Context, operation
 
 KEPT = (
     "ProductionVariants",
+    "AsyncInferenceConfig",
     "KmsKeyId",
     "ExecutionRoleArn",
     "VpcConfig",
@@ -35,8 +36,8 @@ VARIANT_SUPPORTED = {
 
 @operation
 def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Keep variants of models, instances and weights, and what of their data is captured; refuse
-    serverless and asynchronous inference, accelerators and inference components."""
+    """Keep variants of models, instances and weights, what of their data is captured, and where
+    asynchronous answers go; refuse serverless inference, accelerators and inference components."""
     _refuse(set(request) - SUPPORTED)
     shadows = request.get("ShadowProductionVariants", [])
     if shadows and len(shadows) + len(request["ProductionVariants"]) > 2:
@@ -52,6 +53,8 @@ def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[st
     if len(set(names)) < len(names):
         raise validation("The names of production variants must be unique.")
     _check_capture(context, request.get("DataCaptureConfig"))
+    if "AsyncInferenceConfig" in request:
+        async_inference.check_config(context, request["AsyncInferenceConfig"])
     data = {member: request[member] for member in KEPT if member in request}
     created = hosting.create(context, request, ENDPOINT_CONFIG, data)
     return {"EndpointConfigArn": created.arn}

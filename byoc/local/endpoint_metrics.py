@@ -55,7 +55,7 @@ class Meter:
             (INVOCATIONS, _of_invocations(invocations)),
             (INSTANCES, _of_replicas(replicas)),
         ):
-            data = [self._datum(name, unit, given) for name, unit, given in values if given]
+            data = [datum(self._dimensions, *value) for value in values if value[2]]
             try:
                 if data:
                     cloudwatch = context.client("cloudwatch")
@@ -63,19 +63,23 @@ class Meter:
             except (BotoCoreError, ClientError) as error:
                 log.warning("metrics of %s: %s", self._dimensions, error)
 
-    def _datum(self, name: str, unit: str, values: Sequence[float]) -> dict[str, Any]:
-        statistics = {
-            "SampleCount": len(values),
-            "Sum": sum(values),
-            "Minimum": min(values),
-            "Maximum": max(values),
-        }
-        return {
-            "MetricName": name,
-            "Dimensions": self._dimensions,
-            "Unit": unit,
-            "StatisticValues": statistics,
-        }
+
+def datum(
+    dimensions: Sequence[dict[str, str]], name: str, unit: str, values: Sequence[float]
+) -> dict[str, Any]:
+    """Values of one metric as PutMetricData takes them."""
+    statistics = {
+        "SampleCount": len(values),
+        "Sum": sum(values),
+        "Minimum": min(values),
+        "Maximum": max(values),
+    }
+    return {
+        "MetricName": name,
+        "Dimensions": dimensions,
+        "Unit": unit,
+        "StatisticValues": statistics,
+    }
 
 
 def _of_replicas(replicas: Sequence[Replica]) -> Iterable[tuple[str, str, list[float]]]:

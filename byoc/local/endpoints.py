@@ -38,6 +38,7 @@ def create_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
         "EndpointStatus": "Creating",
         "LastModifiedTime": now(),
         **_kept(deployment_config),
+        **_async_config(config),
     }
     with context.platform.state.lock:
         quotas.check(context, quotas.ENDPOINT, count_types(plans))
@@ -73,6 +74,8 @@ def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
     with context.platform.state.lock:
         endpoint = _changeable(context, request["EndpointName"])
         config = hosting.find(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
+        if ("AsyncInferenceConfig" in config.data) != ("AsyncInferenceConfig" in endpoint.data):
+            raise not_implemented("UpdateEndpoint from or to asynchronous inference")
         plans = _plans(context, config)
         if request.get("RetainAllVariantProperties", False):
             excluded = request.get("ExcludeRetainedVariantProperties", [])
@@ -86,7 +89,11 @@ def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
         quotas.check(context, quotas.ENDPOINT, count_types(plans))  # both stand for a while
         endpoint.data |= _pending(config.name, plans)
         _updating(endpoint)
-        changes = {"EndpointConfigName": config.name, **_kept(deployment_config)}
+        changes = {
+            "EndpointConfigName": config.name,
+            **_kept(deployment_config),
+            **_async_config(config),
+        }
         endpoint.runtime.update(plans, changes, policy)
     return {"EndpointArn": endpoint.arn}
 
@@ -195,6 +202,11 @@ def _plans(context: Context, config: Resource) -> list[Plan]:
     return plans
 
 
+def _async_config(config: Resource) -> dict[str, Any]:
+    """The member of DescribeEndpoint that an asynchronous endpoint has."""
+    return {m: config.data[m] for m in ("AsyncInferenceConfig",) if m in config.data}
+
+
 def _retained(plans: list[Plan], endpoint: Resource, excluded: set[str]) -> list[Plan]:
     """Plans with the weights and counts that the endpoint has. Source: UpdateEndpoint."""
     members = ("ProductionVariants", "ShadowProductionVariants")
@@ -283,7 +295,7 @@ def _check_wanted(endpoint: Resource, wanted: dict[str, Any], seen: set[str]) ->
             f'The variant name(s) "{name}" is/are not present within endpoint configuration '
             f'"{endpoint.data["EndpointConfigName"]}".'
         )
-    if wanted.get("DesiredInstanceCount") == 0:
+    if wanted.get("DesiredInstanceCount") == 0 and endpoint.runtime.backlog is None:
         raise validation(f'The desired instance count of variant "{name}" must be at least 1.')
 
 

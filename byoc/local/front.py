@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from byoc.local import iam, interruption, moto, owners, protocol, quotas, status, tags, trail
 from byoc.local.answer import Answer, request_id
+from byoc.local.async_inference import invoke_endpoint_async
 from byoc.local.call import Call
 from byoc.local.daemon import STATUS
 from byoc.local.docker_registry import Registry
@@ -24,7 +25,7 @@ from byoc.local.service import Context, Platform
 log = logging.getLogger(__name__)
 
 INVOCATIONS = re.compile(r"/endpoints/([^/]*)/invocations(-response-stream)?")
-RUNTIME = re.compile(r"/endpoints/([^/]+)/(async-invocations)")
+ASYNC = re.compile(r"/endpoints/([^/]*)/async-invocations")
 # Services of which we answer operations in the JSON protocol, by what X-Amz-Target calls them.
 # What they lack in OPERATIONS is moto's; SageMaker's is all ours.
 SERVICES = {
@@ -83,8 +84,8 @@ class Front:
         if call.method == "POST" and (match := INVOCATIONS.fullmatch(call.raw_path)):
             invoke = invoke_endpoint_with_response_stream if match[2] else invoke_endpoint
             return invoke(context, unquote(match[1]), call.environ)
-        if match := RUNTIME.fullmatch(call.request.path):
-            raise not_implemented(f"sagemaker-runtime: {match[2]}")
+        if call.method == "POST" and (match := ASYNC.fullmatch(call.raw_path)):
+            return invoke_endpoint_async(context, unquote(match[1]), call.environ)
         if call.service == "iam" and call.operation == "SimulatePrincipalPolicy":
             return iam.simulate_principal_policy(context, call.request.form)
         prefix, name = call.target

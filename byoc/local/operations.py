@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator
 
 from byoc.local import (  # noqa: F401  (each fills OPERATIONS)
+    async_inference,
     autoscaling,
     endpoint_configs,
     endpoints,

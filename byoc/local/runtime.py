@@ -284,6 +284,9 @@ def _deployment(context: Context, name: str) -> Deployment:
     if endpoint is None or endpoint.data["EndpointStatus"] not in ("InService", "Updating"):
         message = f"Endpoint {name} of account {context.account} not found."
         raise AWSError("ValidationError", message)
+    if "AsyncInferenceConfig" in endpoint.data:  # AWS's words are not known
+        message = f"Endpoint {name} is an asynchronous endpoint: use InvokeEndpointAsync."
+        raise AWSError("ValidationError", message)
     return endpoint.runtime
 
 

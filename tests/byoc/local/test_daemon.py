@@ -206,6 +206,40 @@ def test_what_is_kept_is_there_again(own_home, open_cloud, account, toy_folder, 
     assert cloud().client("s3").list_buckets()["Buckets"] == []
 
 
+def test_a_kept_queue_of_an_asynchronous_endpoint_goes_on(
+    own_home, open_cloud, account, toy_folder, until, gate
+):
+    before = open_cloud(account)
+    engines.engine().build(toy_folder, "toy:1")
+    before.sagemaker.create_model(
+        ModelName="toy",
+        PrimaryContainer={"Image": before.push("toy:1")},
+        ExecutionRoleArn=before.role,
+    )
+    orders = json.dumps({"program": f"{gate.program}; self.answer(200, b'done')"})
+    given = before.put("in", orders)
+    output = {"S3OutputPath": f"s3://{before.aws.bucket}/out"}
+    variant = {"VariantName": "v", "ModelName": "toy", "InstanceType": "ml.m5.large"}
+    before.sagemaker.create_endpoint_config(
+        EndpointConfigName="toy",
+        ProductionVariants=[{**variant, "InitialInstanceCount": 1}],
+        AsyncInferenceConfig={"OutputConfig": output},
+    )
+    before.sagemaker.create_endpoint(EndpointName="toy", EndpointConfigName="toy")
+    before.deployed()
+    sent = before.client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName="toy", InputLocation=given, ContentType="application/orders"
+    )
+    until(lambda: gate.reached)
+    assert daemon.down(keep=True)
+
+    after = open_cloud(account)
+    gate.open()
+    out = {"Bucket": after.aws.bucket, "Prefix": "out/"}
+    until(lambda: after.client("s3").list_objects_v2(**out).get("Contents"))
+    assert after.get(sent["OutputLocation"]) == b"done"
+
+
 def test_what_was_kept_and_cannot_be_read_is_not_lost(own_home):
     own_home.mkdir()
     daemon.kept().write_bytes(b"of another version")

@@ -56,7 +56,6 @@ def test_every_operation_that_is_not_done_is_refused_by_name(cloud):
         ("route53", "list_cidr_collections", {}, "route53: GET"),
         ("s3", "list_bucket_metrics_configurations", {"Bucket": "bucket"}, "GET with ?metrics"),
         ("service-quotas", "list_services", {}, "servicequotas: ListServices"),
-        ("sagemaker-runtime", "invoke_endpoint_async", {"InputLocation": "s3://b/k"}, "async"),
         ("cloudwatch", "list_metric_streams", {}, "ListMetricStreams"),
         ("ecr", "describe_repository_creation_templates", {}, "ecr: DescribeRepositoryCreation"),
         ("braket", "search_devices", {"filters": []}, "braket: POST /devices"),
