@@ -24,8 +24,9 @@ def claim(account: str, platform: "Platform") -> None:
 
 
 def stop(platform: "Platform") -> None:
-    """A local AWS has ended, and owns nothing any more."""
-    _STARTED.remove(platform)
+    """A local AWS has ended, and owns nothing any more; one that has ended may end again."""
+    if platform in _STARTED:
+        _STARTED.remove(platform)
     for account in [a for a, owning in list(_OWNERS.items()) if owning is platform]:
         _OWNERS.pop(account, None)
 

@@ -507,17 +507,22 @@ def test_an_endpoint_leaves_no_folder_port_or_thread(watchful, watchful_server, 
             cloud.sagemaker.delete_model(ModelName=name)
         return int(port)
 
+    before = _threads()
     port = live()
-    until(lambda: not _of_endpoints())
+    until(lambda: _threads() <= before)
     assert not any(hosting.iterdir())
     assert all(c.laddr.port != port for c in psutil.net_connections() if c.status == "LISTEN")
 
 
-def _of_endpoints():
-    """Threads of this process that work for an endpoint."""
-    functions = [getattr(t, "_target", None) for t in threading.enumerate()]
-    modules = [getattr(f, "__module__", "") for f in functions]
-    return [m for m in modules if m.startswith("byoc.local.") and m != "byoc.local.server"]
+def _threads():
+    """Threads of this process that the local AWS has started, but for those that answer."""
+    return {
+        thread
+        for thread in threading.enumerate()
+        if (module := getattr(getattr(thread, "_target", None), "__module__", None))
+        and module.startswith("byoc.local.")
+        and module != "byoc.local.server"
+    }
 
 
 def test_the_model_is_there_and_cannot_be_written(cloud, toy):
