@@ -76,8 +76,9 @@ def parse(
             "MaximumExecutionTimeoutInSeconds must be larger than the total waiting time of "
             "TerminationWaitInSeconds and WaitIntervalInSeconds."
         )
-    alarms = [a["AlarmName"] for a in config.get("AutoRollbackConfiguration", {}).get("Alarms", [])]
-    known = _states(context, alarms)
+    rollback = config.get("AutoRollbackConfiguration", {})
+    alarms = [alarm.get("AlarmName", "") for alarm in rollback.get("Alarms", [])]
+    known = _states(context, [alarm for alarm in alarms if alarm])
     if missing := [alarm for alarm in alarms if alarm not in known]:
         raise validation(f"CloudWatch alarm(s) [{', '.join(missing)}] could not be found.")
     speed = context.platform.options.rollout_interval / MINUTE

@@ -70,6 +70,7 @@ def alarm(cloud, name="errors", state="OK"):
         EvaluationPeriods=1,
         Threshold=1.0,
         ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="ignore",  # so that it stays as it is set
         ActionsEnabled=False,
     )
     cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="a test")
