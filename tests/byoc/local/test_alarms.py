@@ -163,9 +163,9 @@ def test_a_change_of_state_is_an_event(alert, put, measure, reaches, queue, unti
 
 
 def test_two_of_three_periods(put, measure, reaches):
-    put(EvaluationPeriods=3, DatapointsToAlarm=2)
     for value, ago in ((9.0, 150), (1.0, 90), (9.0, 30)):
         measure(value, ago=ago)
+    put(EvaluationPeriods=3, DatapointsToAlarm=2)
     assert "2 out of the last 3 datapoints [9.0 (" in reaches("ALARM")["StateReason"]
 
 

@@ -291,7 +291,6 @@ def test_what_is_missing_is_named(cloud, toy):
     "container",
     [
         {"Mode": "MultiModel"},
-        {"ModelPackageName": "x"},
         {"ContainerMetricsConfig": {}},
     ],
 )
@@ -317,18 +316,13 @@ def test_several_containers_are_refused(cloud, toy):
 
 
 @pytest.mark.parametrize(
-    ("variant", "config", "said"),
+    ("variant", "said"),
     [
-        ({"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}}, {}, "Serverless"),
-        ({"RoutingConfig": {"RoutingStrategy": "RANDOM"}}, {}, "RoutingConfig"),
-        (
-            {},
-            {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/p"}}},
-            "AsyncInferenceConfig",
-        ),
+        ({"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}}, "Serverless"),
+        ({"RoutingConfig": {"RoutingStrategy": "RANDOM"}}, "RoutingConfig"),
     ],
 )
-def test_configurations_that_are_not_done_yet_are_refused(cloud, toy, variant, config, said):
+def test_configurations_that_are_not_done_yet_are_refused(cloud, toy, variant, said):
     cloud.sagemaker.create_model(
         ModelName="m", PrimaryContainer={"Image": toy}, ExecutionRoleArn=cloud.role
     )
@@ -344,7 +338,6 @@ def test_configurations_that_are_not_done_yet_are_refused(cloud, toy, variant, c
                 **variant,
             }
         ],
-        **config,
     )
     assert code == "NotImplementedException"
     assert f"CreateEndpointConfig with {said}" in message
