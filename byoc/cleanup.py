@@ -1,5 +1,6 @@
 """Find everything that carries the project's tag, delete it in the right order, prove it."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from byoc.connect import Connection
 from byoc.find import tagged
 
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
+# An alarm in the rule of a composite alarm, by its name or its ARN.
+NAMED = re.compile(r"""\(\s*"?(?:arn:[^"()]*:alarm:)?([^"()]+?)"?\s*\)""")
 IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
 
@@ -115,6 +118,19 @@ def _delete_job(item: Item) -> None:
     getattr(sagemaker, f"delete_{kind}")(**wanted)
 
 
+def _delete_tuning_job(item: Item) -> None:
+    """Stop it, wait for its end, delete it; boto3 has no waiter for tuning jobs."""
+    sagemaker, wanted = boto3.client("sagemaker"), {"HyperParameterTuningJobName": item.name}
+    try:
+        sagemaker.stop_hyper_parameter_tuning_job(**wanted)
+    except ClientError:
+        pass  # it has ended
+    describe = sagemaker.describe_hyper_parameter_tuning_job
+    while describe(**wanted)["HyperParameterTuningJobStatus"] in ("InProgress", "Stopping"):
+        time.sleep(0.5)
+    sagemaker.delete_hyper_parameter_tuning_job(**wanted)
+
+
 _groups = _sagemaker(
     "list_model_package_groups", "ModelPackageGroup", "ModelPackageGroupSummaryList"
 )
@@ -170,6 +186,91 @@ def _delete_stack(item: Item) -> None:
     cloudformation.delete_stack(StackName=item.name)
     waiter = cloudformation.get_waiter("stack_delete_complete")
     waiter.wait(StackName=item.name, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
+
+
+def _rules(aws: Connection) -> list[Item]:
+    """EventBridge's rules, as BUS/RULE."""
+    events = boto3.client("events")
+    buses = _all(events.list_event_buses, "EventBuses")
+    found = [
+        rule
+        for bus in buses
+        for rule in _all(events.list_rules, "Rules", EventBusName=bus["Name"])
+        if aws.tags[0] in events.list_tags_for_resource(ResourceARN=rule["Arn"])["Tags"]
+    ]
+    return [Item("events", "Rule", f"{rule['EventBusName']}/{rule['Name']}") for rule in found]
+
+
+def _delete_rule(item: Item) -> None:
+    """A rule with targets can't be deleted."""
+    events = boto3.client("events")
+    bus, _, rule = item.name.rpartition("/")
+    wanted = {"Rule": rule, "EventBusName": bus}
+    while targets := events.list_targets_by_rule(**wanted)["Targets"]:
+        events.remove_targets(**wanted, Ids=[target["Id"] for target in targets])
+    events.delete_rule(Name=rule, EventBusName=bus)
+
+
+def _all(operation: Callable[..., Any], member: str, **request: Any) -> Iterator[dict[str, Any]]:
+    """The rows of each page of an operation for which boto3 may have no paginator."""
+    page = operation(**request)
+    yield from page[member]
+    while page.get("NextToken"):
+        page = operation(**request, NextToken=page["NextToken"])
+        yield from page[member]
+
+
+def _schedule_groups(aws: Connection) -> list[Item]:
+    """Groups with the tag: schedules themselves can't be given any, and go with their group."""
+    scheduler = boto3.client("scheduler")
+    pages = scheduler.get_paginator("list_schedule_groups").paginate()
+    own = [
+        group["Name"]
+        for page in pages
+        for group in page["ScheduleGroups"]
+        if aws.tags[0] in scheduler.list_tags_for_resource(ResourceArn=group["Arn"])["Tags"]
+    ]
+    return [Item("scheduler", "ScheduleGroup", name) for name in own]
+
+
+def _delete_schedule_group(item: Item) -> None:
+    """It is gone when its schedules are."""
+    scheduler = boto3.client("scheduler")
+    gone = scheduler.exceptions.ResourceNotFoundException
+    try:
+        if scheduler.get_schedule_group(Name=item.name)["State"] != "DELETING":
+            scheduler.delete_schedule_group(Name=item.name)
+        while scheduler.get_schedule_group(Name=item.name):
+            time.sleep(1)
+    except gone:
+        pass
+
+
+def _alarms(kind: str) -> Callable[[Connection], list[Item]]:
+    """Alarms of a kind; a composite alarm comes before those that its rule names."""
+
+    def is_own(alarm: dict[str, Any], aws: Connection) -> bool:
+        arn = alarm["AlarmArn"]
+        found = boto3.client("cloudwatch").list_tags_for_resource(ResourceARN=arn)
+        return aws.tags[0] in found["Tags"]
+
+    def list_items(aws: Connection) -> list[Item]:
+        cloudwatch = boto3.client("cloudwatch")
+        pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmTypes=[kind])
+        found = [a for page in pages for a in page[f"{kind}s"] if is_own(a, aws)]
+        ordered: list[dict[str, Any]] = []
+        while found:
+            named = {name for alarm in found for name in NAMED.findall(alarm.get("AlarmRule", ""))}
+            free = [alarm for alarm in found if alarm["AlarmName"] not in named] or found
+            ordered += free
+            found = [alarm for alarm in found if alarm not in free]
+        return [Item("cloudwatch", kind, alarm["AlarmName"]) for alarm in ordered]
+
+    return list_items
+
+
+def _delete_alarm(item: Item) -> None:
+    boto3.client("cloudwatch").delete_alarms(AlarmNames=[item.name])
 
 
 def _log_groups(aws: Connection) -> list[Item]:
@@ -235,9 +336,19 @@ def _log_group(kind: str) -> str:
 
 Lister = Callable[[Connection], list[Item]]
 _KINDS: list[tuple[Lister, Callable[[Item], Any]]] = [
+    (_rules, _delete_rule),  # these come first, so that nothing is started any more
+    (_schedule_groups, _delete_schedule_group),
     (_sagemaker("list_endpoints", "Endpoint"), _delete_endpoint),
     (_sagemaker("list_endpoint_configs", "EndpointConfig"), _delete_endpoint_config),
     (_sagemaker("list_models", "Model"), _delete_model),
+    (
+        _sagemaker(
+            "list_hyper_parameter_tuning_jobs",
+            "HyperParameterTuningJob",
+            "HyperParameterTuningJobSummaries",
+        ),
+        _delete_tuning_job,
+    ),
     (_packages, _delete_package),
     (_groups, _delete_group),
     (_sagemaker("list_training_jobs", "TrainingJob", "TrainingJobSummaries"), _delete_job),
@@ -247,7 +358,9 @@ _KINDS: list[tuple[Lister, Callable[[Item], Any]]] = [
     ),
     (_repositories, _delete_repository),
     (_objects, _empty_bucket),
+    (_alarms("CompositeAlarm"), _delete_alarm),  # else a stack could not delete its alarms
     (_stacks, _delete_stack),
+    (_alarms("MetricAlarm"), _delete_alarm),
     (_log_groups, _delete_log_group),
     (_log_streams("TrainingJob"), _delete_log_stream("TrainingJob")),
     (_log_streams("ProcessingJob"), _delete_log_stream("ProcessingJob")),

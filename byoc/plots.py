@@ -173,6 +173,28 @@ def job_timeline(job: Mapping[str, Any]) -> Axes:
     return ax
 
 
+def trials(
+    places: Sequence[tuple[float, float]], values: Sequence[float], names: Sequence[str]
+) -> Figure:
+    """Training jobs of a search: their value in order with the best so far, and their places.
+
+    `places` are two hyperparameters of each job; `names` those of the two and of the value.
+    """
+    first, second, value = names
+    figure, (order, plane) = plt.subplots(1, 2, figsize=(WIDTH, 3.2))
+    number = np.arange(1, len(values) + 1)
+    order.scatter(number, values, color=BLUE, s=24, label="one job")
+    order.step(number, np.maximum.accumulate(values), color=ORANGE, where="post", label="best")
+    order.set(xlabel="training job", ylabel=value)
+    order.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
+    order.legend(loc="lower right")
+    x, y = np.array(places, float).T
+    dots = plane.scatter(x, y, c=values, cmap="viridis", s=60, edgecolors=GREY)
+    figure.colorbar(dots, ax=plane, label=value)
+    plane.set(xlabel=first, ylabel=second)
+    return figure
+
+
 def latency(milliseconds: Sequence[float]) -> Axes:
     """The distribution of response times with its median and 99th percentile."""
     values = np.asarray(milliseconds)
@@ -185,6 +207,67 @@ def latency(milliseconds: Sequence[float]) -> Axes:
     ax.set_ylabel("requests")
     ax.legend()
     return ax
+
+
+def intervals(rows: Mapping[str, tuple[float, float, float]], label: str) -> Axes:
+    """A share (0 to 1) for each name with its interval: low, share, high."""
+    _, ax = plt.subplots(figsize=(6.4, 0.5 * len(rows) + 0.9))
+    for place, (low, share, high) in enumerate(rows.values()):
+        look: dict[str, Any] = {"color": CYCLE[place], "marker": MARKERS[place], "markersize": 7}
+        ax.errorbar(share, place, xerr=[[share - low], [high - share]], capsize=5, **look)
+        ax.text(share, place - 0.18, f"{share:.0%}", ha="center", va="bottom", fontsize=9)
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_ylim(len(rows) - 0.5, -0.6)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    ax.set_xlabel(label)
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def traffic(seconds: Sequence[float], answered: Sequence[str], marks: Mapping[str, float]) -> Axes:
+    """The share of the requests that each version answered over time; `marks` name moments."""
+    _, ax = plt.subplots(figsize=(WIDTH, 3.0))
+    edges, total = _bins(seconds)
+    bottom = np.zeros(len(total))
+    for number, name in enumerate(sorted(set(answered))):
+        own = [at for at, who in zip(seconds, answered, strict=True) if who == name]
+        share = np.histogram(own, edges)[0] / np.maximum(total, 1)
+        width = np.diff(edges)
+        ax.bar(edges[:-1], share, width, bottom, align="edge", color=CYCLE[number], label=name)
+        bottom += share
+    _over_time(ax, marks, "share of the requests")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return ax
+
+
+def error_rate(
+    seconds: Sequence[float], failed: Sequence[bool], marks: Mapping[str, float], threshold: float
+) -> Axes:
+    """The share of the requests that failed over time, and the alarm's threshold (0 to 1)."""
+    _, ax = plt.subplots(figsize=(WIDTH, 3.0))
+    edges, total = _bins(seconds)
+    bad = np.histogram([at for at, no in zip(seconds, failed, strict=True) if no], edges)[0]
+    ax.stairs(bad / np.maximum(total, 1), edges, fill=True, color=RED, label="failed")
+    ax.axhline(threshold, color=GREY, linestyle="--", label="the alarm's threshold")
+    _over_time(ax, marks, "share of the requests")
+    ax.set_ylim(0, max(0.3, *(1.3 * bad / np.maximum(total, 1))))
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return ax
+
+
+def _bins(seconds: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Thirty bins over the whole time: their edges, and the requests in each."""
+    edges = np.linspace(0, max(seconds), 31)
+    return edges, np.histogram(seconds, edges)[0]
+
+
+def _over_time(ax: Axes, marks: Mapping[str, float], label: str) -> None:
+    """An axis of seconds with a line and a name at each moment."""
+    for name, at in marks.items():
+        ax.axvline(at, color="black", linewidth=1)
+        ax.text(at, 1.02, f" {name}", transform=ax.get_xaxis_transform(), fontsize=8, rotation=20)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    ax.set(xlabel="seconds", ylabel=label)
 
 
 def sizes(bytes_by_name: Mapping[str, int], largest: int = 12) -> Axes:

@@ -65,3 +65,17 @@ def one_a_line(labels: list[str]) -> str:
     """The labels as CSV, or "" if they are no text or one of them needs quotes."""
     plain = all(type(label) is str and label and not QUOTED.search(label) for label in set(labels))
     return "\n".join(labels) + "\n" if plain else ""
+
+
+def labels(answer: str, kind: str) -> list[str]:
+    """The labels of what `render` has written; a ValueError if it did not write this."""
+    if kind == CSV:
+        return [cells[0] for cells in csv.reader(io.StringIO(answer)) if cells]
+    try:
+        if kind == LINES:
+            found = [json.loads(line) for line in answer.splitlines()]
+        else:
+            found = json.loads(answer)["predictions"]
+        return [one["label"] if isinstance(one, dict) else str(one) for one in found]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no answer of this server: {error}") from None

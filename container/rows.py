@@ -70,10 +70,15 @@ def from_json(body: bytes, names: Names) -> np.ndarray:
     rows = plain.json(body, len(names))
     if rows is not None:
         return rows
+    return from_lists(json_rows(body), names)
+
+
+def json_rows(body: bytes) -> list[Any]:
+    """The rows, whatever they hold."""
     value = unwrap(decode(text_of(body), "The body"), ("data", "instances"), "The body")
     if not isinstance(value, list) or not value:
         raise BadRows('The body holds no rows: send {"data": [[...], ...]}, a list a row.')
-    return from_lists(value, names)
+    return value
 
 
 def from_jsonlines(body: bytes, names: Names) -> np.ndarray:
@@ -81,11 +86,15 @@ def from_jsonlines(body: bytes, names: Names) -> np.ndarray:
     rows = plain.jsonlines(body, len(names))
     if rows is not None:
         return rows
-    values = (
+    return from_lists(jsonlines_rows(body), names)
+
+
+def jsonlines_rows(body: bytes) -> list[Any]:
+    """The rows, whatever they hold."""
+    return [
         unwrap(decode(line, f"Row {row}"), ("features", "data"), f"Row {row}")
         for row, line in enumerate(lines_of(body), 1)
-    )
-    return from_lists(list(values), names)
+    ]
 
 
 def text_of(body: bytes) -> str:

@@ -255,8 +255,11 @@ def _check_variant(context: Context, name: str) -> None:
     _, endpoint, _, variant = name.split("/")
     found = context.table(ENDPOINT.table).get(endpoint)
     summaries = found.data.get("ProductionVariants", []) if found else []
-    if variant not in [summary["VariantName"] for summary in summaries]:
+    summary = next((s for s in summaries if s["VariantName"] == variant), None)
+    if summary is None:
         raise validation(f"SageMaker variant doesn't exist or is not in service: {name}")
+    if "CurrentServerlessConfig" in summary:
+        raise validation(f"The variant has no instances, it is serverless: {name}")
 
 
 def _new_target(context: Context, request: dict[str, Any]) -> dict[str, Any]:

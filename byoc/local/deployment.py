@@ -15,17 +15,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from byoc.local import capture, events, images
+from byoc.local import capture, events, images, serverless
 from byoc.local.backlog import Backlog
 from byoc.local.capture import Capture
 from byoc.local.endpoint_metrics import Meter
 from byoc.local.errors import AWSError
 from byoc.local.instances import DRAIN, STOP_GRACE, Instance, Recipe, Replica
 from byoc.local.rollout import Rollout
+from byoc.local.serverless import ServerlessVariant
 from byoc.local.service import Context
 from byoc.local.shadow import Shadow
 from byoc.local.state import Resource, now
 from byoc.local.variants import (
+    PAYLOAD,
     Green,
     Plan,
     Variant,
@@ -73,6 +75,16 @@ class Deployment:
                 captures = [v.capture for v in self._all.values() if v.capture is not None]
                 return {"DataCaptureConfig": capture.summary(variant.plan.capture, captures)}
         return {}
+
+    @property
+    def payload(self) -> int:
+        """Bytes that a request may have."""
+        return min((variant.payload for variant in self.variants.values()), default=PAYLOAD)
+
+    @property
+    def multi_model(self) -> bool:
+        """Whether a request must name its model."""
+        return any(variant.plan.multi_model for variant in self.variants.values())
 
     # The three ways to change it. Each returns at once; a thread does the work.
 
@@ -125,16 +137,21 @@ class Deployment:
         self.stop(0)
 
     def enter(
-        self, target: str | None, session: str | None, tried: Set[Replica]
+        self,
+        target: str | None,
+        session: str | None,
+        tried: Set[Replica],
+        model: str | None = None,
     ) -> tuple[Variant, Instance, Replica, object]:
         """A container for one request, which must `leave` it with the token; raises AWSError.
 
-        `target` is a variant's name, `session` the id of a stateful session; none of `tried`.
+        `target` is a variant's name, `session` the id of a stateful session, `model` one of
+        many, which is best asked where it is loaded; none of `tried`.
         """
         while True:
             variants, green = self.variants, self._green
             variant = choose(fleet(variants, green, target, session), target)
-            taken = variant.take(session, tried)
+            taken = variant.take(session or model, tried)
             if taken is not None:
                 return variant, *taken
             if self.variants is variants and self._green is green:
@@ -206,13 +223,14 @@ class Deployment:
         new = {plan.name: self._variant(plan) for plan in plans}
         reason = self._start(new.values())
         if reason is None and not self._stopped.is_set():
+            self._retire([i for variant in new.values() for i in variant.surplus()])
             if old:
                 reason = self._shift(production(new), rollout, ends)
             gone = old if reason is None else new
             if reason is None:
                 self._switch(new)
             self._green = None
-            self._retire([i for variant in gone.values() for i in variant.instances])
+            self._retire([i for variant in gone.values() for i in variant.end()])
             for variant in gone.values():
                 variant.meter.publish(self.context, [])
             close_captures(gone.values())
@@ -237,7 +255,7 @@ class Deployment:
                 variant
                 | {
                     "CurrentWeight": share * variant["DesiredWeight"],
-                    "CurrentInstanceCount": variant["DesiredInstanceCount"],
+                    "CurrentInstanceCount": variant.get("DesiredInstanceCount", 0),
                     "VariantStatus": [{"Status": status, "StartTime": now()}],
                 }
                 for variant in summary["ProductionVariants"]
@@ -297,9 +315,19 @@ class Deployment:
             image,
             plan.container,
             plan.role,
-            plan.settings,
+            plan.settings if plan.serverless is None else serverless.limits(plan.settings),
             plan.isolated,
         )
+        if plan.serverless is not None:
+            return ServerlessVariant(
+                plan,
+                recipe,
+                deployed,
+                Meter(name, plan.name, serverless.METRICS),
+                launch=self._launch,
+                retire=self._retire,
+                idle=self.context.platform.options.serverless_idle,
+            )
         captures = None
         if plan.capture is not None and capture.enabled(plan.capture):
             captures = Capture(self.context, name, plan.name, plan.capture, plan.role)
@@ -328,6 +356,16 @@ class Deployment:
                 self._retire(started, drain=0.0)
                 return failure
         return None
+
+    def _launch(self, recipe: Recipe, settled: Callable[[Instance], None]) -> Instance | None:
+        """Start one more container; None when everything is being stopped."""
+        instance = Instance(self.context, recipe, self._folder, settled)
+        with self._lock:
+            if self._stopped.is_set():
+                return None
+            self._instances.add(instance)
+            instance.start()
+        return instance
 
     def _retire(self, instances: Sequence[Instance], drain: float = DRAIN) -> None:
         """Stop instances that get no more requests; returns when they are gone."""

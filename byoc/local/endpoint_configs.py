@@ -5,9 +5,11 @@ Source: API Reference, CreateEndpointConfig, ProductionVariant.
 
 from typing import Any
 
-from byoc.local import async_inference, hosting, references
+from byoc.local import async_inference, hosting, references, serverless
 from byoc.local.errors import not_implemented, validation
 from byoc.local.hosting import ENDPOINT_CONFIG, MODEL
+from byoc.local.models import container_of
+from byoc.local.multi_model import is_multi
 from byoc.local.service import Context, operation
 
 KEPT = (
@@ -29,6 +31,7 @@ VARIANT_SUPPORTED = {
     "InstanceType",
     "ModelDataDownloadTimeoutInSeconds",
     "ModelName",
+    "ServerlessConfig",
     "VariantName",
     "VolumeSizeInGB",
 }
@@ -36,8 +39,8 @@ VARIANT_SUPPORTED = {
 
 @operation
 def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Keep variants of models, instances and weights, what of their data is captured, and where
-    asynchronous answers go; refuse serverless inference, accelerators and inference components."""
+    """Keep variants of models, instances or serverless settings, and weights, what of their data
+    is captured, and where asynchronous answers go; refuse accelerators and inference components."""
     _refuse(set(request) - SUPPORTED)
     shadows = request.get("ShadowProductionVariants", [])
     if shadows and len(shadows) + len(request["ProductionVariants"]) > 2:
@@ -47,8 +50,9 @@ def create_endpoint_config(context: Context, request: dict[str, Any]) -> dict[st
         )
     variants = request["ProductionVariants"] + shadows
     for variant in variants:
-        _check(context, variant)
+        _check(context, request, variant)
         variant.setdefault("InitialVariantWeight", 1.0)
+    _check_multi_model(context, request, variants)
     names = [variant["VariantName"] for variant in variants]
     if len(set(names)) < len(names):
         raise validation("The names of production variants must be unique.")
@@ -78,18 +82,39 @@ def delete_endpoint_config(context: Context, request: dict[str, Any]) -> None:
     hosting.delete(context, ENDPOINT_CONFIG, request["EndpointConfigName"])
 
 
-def _check(context: Context, variant: dict[str, Any]) -> None:
+def _check(context: Context, request: dict[str, Any], variant: dict[str, Any]) -> None:
     # Terraform says of what is not wanted that it is false.
     _refuse({name for name, value in variant.items() if value is not False} - VARIANT_SUPPORTED)
     if "ModelName" not in variant:
         raise not_implemented("CreateEndpointConfig with inference components")
+    model = hosting.find(context, MODEL, variant["ModelName"])
+    if "ServerlessConfig" in variant:
+        return serverless.check(request, variant, model.data)
     for member in ("InstanceType", "InitialInstanceCount"):
         if member not in variant:
             raise validation(
                 f"Production variant {variant['VariantName']} needs {member}: "
                 "it is not a serverless variant."
             )
-    hosting.find(context, MODEL, variant["ModelName"])
+
+
+def _check_multi_model(
+    context: Context, request: dict[str, Any], variants: list[dict[str, Any]]
+) -> None:
+    """Raise AWSError for what can't be combined with many models; the words are ours.
+
+    Source: Developer Guide, shadow-tests-exclusions.
+    """
+    models = [hosting.find(context, MODEL, variant["ModelName"]).data for variant in variants]
+    multi = [is_multi(container_of(model)) for model in models]
+    if not any(multi):
+        return
+    if "AsyncInferenceConfig" in request:
+        raise not_implemented("CreateEndpointConfig with AsyncInferenceConfig and MultiModel")
+    if request.get("ShadowProductionVariants"):
+        raise validation("Shadow variants are not supported with a multi-model container.")
+    if not all(multi):
+        raise not_implemented("CreateEndpointConfig with variants of one and of many models")
 
 
 def _check_capture(context: Context, settings: dict[str, Any] | None) -> None:

@@ -6,7 +6,7 @@ Source: Developer Guide, monitoring-cloudwatch.
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,27 +35,36 @@ class Invocation:
 class Meter:
     """The invocations of one variant since they were published last."""
 
-    def __init__(self, endpoint: str, variant: str) -> None:
+    def __init__(self, endpoint: str, variant: str, only: Container[str] | None = None) -> None:
+        """`only` are the names of the metrics that it has, if not all."""
         self._dimensions = [
             {"Name": "EndpointName", "Value": endpoint},
             {"Name": "VariantName", "Value": variant},
         ]
         self._invocations: deque[Invocation] = deque()  # its methods are atomic
+        self._measured: deque[tuple[str, str, float]] = deque()
+        self._only = only
         self._publishing = threading.Lock()
 
     def count(self, invocation: Invocation) -> None:
         """Remember one invocation."""
         self._invocations.append(invocation)
 
+    def measure(self, name: str, unit: str, value: float) -> None:
+        """Remember one value of a metric beside those of invocations, in AWS/SageMaker."""
+        self._measured.append((name, unit, value))
+
     def publish(self, context: Context, replicas: Sequence[Replica]) -> None:
         """Send what has been counted, and what the containers use now, to CloudWatch."""
         with self._publishing:
             invocations = [self._invocations.popleft() for _ in range(len(self._invocations))]
+            measured = [self._measured.popleft() for _ in range(len(self._measured))]
         for namespace, values in (
-            (INVOCATIONS, _of_invocations(invocations)),
+            (INVOCATIONS, [*_of_invocations(invocations), *_grouped(measured)]),
             (INSTANCES, _of_replicas(replicas)),
         ):
-            data = [datum(self._dimensions, *value) for value in values if value[2]]
+            wanted = [v for v in values if v[2] and (self._only is None or v[0] in self._only)]
+            data = [datum(self._dimensions, *value) for value in wanted]
             try:
                 if data:
                     cloudwatch = context.client("cloudwatch")
@@ -82,8 +91,19 @@ def datum(
     }
 
 
+def _grouped(
+    measured: Iterable[tuple[str, str, float]],
+) -> Iterable[tuple[str, str, list[float]]]:
+    found: dict[tuple[str, str], list[float]] = {}
+    for name, unit, value in measured:
+        found.setdefault((name, unit), []).append(value)
+    return [(name, unit, values) for (name, unit), values in found.items()]
+
+
 def _of_replicas(replicas: Sequence[Replica]) -> Iterable[tuple[str, str, list[float]]]:
     used = [r.container.usage for r in replicas]
+    loaded = [float(len(r.models)) for r in replicas if r.models is not None]
+    yield "LoadedModelCount", "None", loaded
     yield "CPUUtilization", "Percent", [usage.cpu for usage in used if usage]
     yield "MemoryUtilization", "Percent", [usage.memory_percent for usage in used if usage]
     yield "DiskUtilization", "Percent", [100 * _disk(r.folder) / r.volume for r in replicas]

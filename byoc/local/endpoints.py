@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from byoc.local import events, hosting, quotas, rollout
+from byoc.local import events, hosting, quotas, rollout, serverless
 from byoc.local.deployment import Deployment
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.hosting import ENDPOINT, ENDPOINT_CONFIG, MODEL
@@ -18,7 +18,7 @@ from byoc.local.models import container_of
 from byoc.local.service import Context, operation
 from byoc.local.snapshot import RESUME
 from byoc.local.state import Resource, now
-from byoc.local.variants import Plan, count_types
+from byoc.local.variants import Plan, count_types, pending
 
 IN_PROGRESS = ("Creating", "Updating", "Deleting")
 SCALABLE_TARGET = "scalable-target"  # the table of what is scaled automatically
@@ -77,6 +77,7 @@ def update_endpoint(context: Context, request: dict[str, Any]) -> dict[str, Any]
         if ("AsyncInferenceConfig" in config.data) != ("AsyncInferenceConfig" in endpoint.data):
             raise not_implemented("UpdateEndpoint from or to asynchronous inference")
         plans = _plans(context, config)
+        _check_serverless(endpoint, plans)
         if request.get("RetainAllVariantProperties", False):
             excluded = request.get("ExcludeRetainedVariantProperties", [])
             plans = _retained(plans, endpoint, {p["VariantPropertyType"] for p in excluded})
@@ -194,7 +195,9 @@ def _plans(context: Context, config: Resource) -> list[Plan]:
                 variant,
                 bool(model["EnableNetworkIsolation"] or config.data.get("EnableNetworkIsolation")),
                 variant["InitialVariantWeight"],
-                variant["InitialInstanceCount"],
+                serverless.count(variant)
+                if "ServerlessConfig" in variant
+                else variant["InitialInstanceCount"],
                 config.data.get("DataCaptureConfig"),
                 variant in shadows,
             )
@@ -225,20 +228,11 @@ def _pending(config: str, plans: list[Plan]) -> dict[str, Any]:
     """What DescribeEndpoint shows while a configuration is being deployed."""
     variants: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
     for plan in plans:
-        summary = {
-            "VariantName": plan.name,
-            "CurrentWeight": 0.0,
-            "DesiredWeight": plan.weight,
-            "CurrentInstanceCount": 0,
-            "DesiredInstanceCount": plan.count,
-            "InstanceType": plan.settings["InstanceType"],
-            "VariantStatus": [{"Status": "Creating", "StartTime": now()}],
-        }
-        variants[plan.shadow].append(summary)
-    pending = {"EndpointConfigName": config, "ProductionVariants": variants[False]}
+        variants[plan.shadow].append(pending(plan, now()))
+    summary = {"EndpointConfigName": config, "ProductionVariants": variants[False]}
     if variants[True]:
-        pending["ShadowProductionVariants"] = variants[True]
-    return {"PendingDeploymentSummary": {**pending, "StartTime": now()}}
+        summary["ShadowProductionVariants"] = variants[True]
+    return {"PendingDeploymentSummary": {**summary, "StartTime": now()}}
 
 
 def _changeable(context: Context, name: str) -> Resource:
@@ -261,11 +255,22 @@ def _check_scaled(context: Context, endpoint: Resource, plans: list[Plan]) -> No
         present = endpoint.runtime.variants.get(plan.name)
         if name not in context.table(SCALABLE_TARGET) or present is None:
             continue
-        if present.plan.settings["InstanceType"] != plan.settings["InstanceType"]:
+        if present.plan.settings["InstanceType"] != plan.settings.get("InstanceType"):
             raise validation(
                 f"Cannot change the instance type of variant {plan.name}: it is a scalable target. "
                 "Deregister it with DeregisterScalableTarget first."
             )
+
+
+def _check_serverless(endpoint: Resource, plans: list[Plan]) -> None:
+    """Raise ValidationException when an endpoint with instances is to become serverless; the other
+    way is open. Source: Developer Guide, serverless-endpoints. The words are ours."""
+    present = [variant.plan for variant in endpoint.runtime.variants.values()]
+    if any(plan.serverless for plan in plans) and not any(plan.serverless for plan in present):
+        raise validation(
+            f'Cannot update endpoint "{endpoint.arn}": an endpoint with instances can\'t be '
+            "converted to a serverless endpoint."
+        )
 
 
 def _settled(endpoint: Resource) -> None:
@@ -290,6 +295,8 @@ def _check_wanted(endpoint: Resource, wanted: dict[str, Any], seen: set[str]) ->
     shadow = endpoint.runtime.shadow
     if shadow is not None and name == shadow.variant.plan.name:
         raise not_implemented("UpdateEndpointWeightsAndCapacities of a shadow variant")
+    if name in endpoint.runtime.variants and endpoint.runtime.variants[name].plan.serverless:
+        raise not_implemented("UpdateEndpointWeightsAndCapacities of a serverless variant")
     if name not in endpoint.runtime.variants:
         raise validation(
             f'The variant name(s) "{name}" is/are not present within endpoint configuration '

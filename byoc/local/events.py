@@ -12,7 +12,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from moto.events.models import EventPattern, EventsBackend, Rule, events_backends
 from moto.logs.models import logs_backends
@@ -21,7 +21,7 @@ from moto.sqs.models import sqs_backends
 from moto.utilities.arns import Arn, parse_arn
 
 from byoc.local import protocol, transformer
-from byoc.local.errors import not_implemented
+from byoc.local.errors import AWSError, not_implemented
 from byoc.local.owners import owner
 from byoc.local.state import now
 
@@ -50,6 +50,13 @@ ENDPOINT_STATUSES = {
     "UpdateRollbackFailed": "UPDATE_ROLLBACK_FAILED",
     "Updating": "UPDATING",
 }
+
+
+class Delivery(NamedTuple):
+    """Who hands a text to a target, and what the delivery is called: the same if it comes again."""
+
+    principal: str
+    name: str
 
 
 def changed(kind: str, arn: str, data: dict[str, Any]) -> None:
@@ -111,8 +118,10 @@ def send_to_targets(rule: Rule, event: dict[str, Any], transform_input: bool = T
 def deliver(rule: Rule, target: dict[str, Any], event: dict[str, Any]) -> None:
     """Send what the target's input settings make of the event; a failure goes to its dead-letter
     queue, if it has one, and into the log."""
+    place = uuid.uuid5(uuid.NAMESPACE_URL, f"{rule.arn}/{target['Id']}")
+    delivery = Delivery("events.amazonaws.com", f"{event['id']}_{place}")
     try:
-        send_to_target(target, transformer.input_of(rule.arn, target, event))
+        send_to_target(target, transformer.input_of(rule.arn, target, event), delivery)
     except Exception as error:  # whatever moto raises for what is not there
         log.warning("the rule %s could not reach %s: %r", rule.name, target["Arn"], error)
         letters = target.get("DeadLetterConfig", {}).get("Arn")
@@ -120,10 +129,10 @@ def deliver(rule: Rule, target: dict[str, Any], event: dict[str, Any]) -> None:
             dead_letter(letters, json.dumps(event))
 
 
-def send_to_target(target: dict[str, Any], text: str) -> None:
+def send_to_target(target: dict[str, Any], text: str, delivery: Delivery) -> None:
     """Hand the text to a target; raises what moto raises where it is gone."""
     arn = parse_arn(target["Arn"])
-    _SENDERS[arn.service](arn, target, text)
+    SENDERS[arn.service](arn, target, text, delivery)
 
 
 def _match(place: Arn, event: dict[str, Any]) -> None:
@@ -144,17 +153,17 @@ def dead_letter(arn: str, body: str) -> None:
         log.warning("no dead-letter queue %s: %r", queue.resource_id, error)
 
 
-def _to_queue(arn: Arn, target: dict[str, Any], text: str) -> None:
+def _to_queue(arn: Arn, target: dict[str, Any], text: str, _: Delivery) -> None:
     group = target.get("SqsParameters", {}).get("MessageGroupId")
     backend = sqs_backends[arn.account][arn.region]
     backend.send_message(arn.resource_id, text, group_id=group)
 
 
-def _to_topic(arn: Arn, target: dict[str, Any], text: str) -> None:
+def _to_topic(arn: Arn, target: dict[str, Any], text: str, _: Delivery) -> None:
     sns_backends[arn.account][arn.region].publish(text, arn=target["Arn"])
 
 
-def _to_log_group(arn: Arn, target: dict[str, Any], text: str) -> None:
+def _to_log_group(arn: Arn, target: dict[str, Any], text: str, _: Delivery) -> None:
     backend = logs_backends[arn.account][arn.region]
     group, stream = arn.resource_id.removesuffix(":*"), str(uuid.uuid4())
     backend.create_log_stream(group, stream)
@@ -162,14 +171,15 @@ def _to_log_group(arn: Arn, target: dict[str, Any], text: str) -> None:
     backend.put_log_events(group, stream, [{"timestamp": moment, "message": text}])
 
 
-def _to_bus(arn: Arn, target: dict[str, Any], text: str) -> None:
+def _to_bus(arn: Arn, target: dict[str, Any], text: str, _: Delivery) -> None:
     """An event stays the account's from which it comes: only its bus is another."""
     bus = events_backends[arn.account][arn.region].event_buses[arn.resource_id]
     for rule in list(bus.rules.values()):
         send_to_targets(rule, json.loads(text))
 
 
-_SENDERS: dict[str, Callable[[Arn, dict[str, Any], str], None]] = {
+# By the service of the target's ARN; other modules add theirs.
+SENDERS: dict[str, Callable[[Arn, dict[str, Any], str, Delivery], None]] = {
     "sqs": _to_queue,
     "sns": _to_topic,
     "logs": _to_log_group,
@@ -181,8 +191,11 @@ def _put_targets(self: EventsBackend, name: str, event_bus_arn: Any, targets: An
     """Refuse targets to which nothing would be delivered (moto: keeps them)."""
     for target in targets:
         service = (target["Arn"].split(":") + [""] * 3)[2]
-        if target["Arn"].startswith("arn:") and service not in _SENDERS:
+        if target["Arn"].startswith("arn:") and service not in SENDERS:
             raise not_implemented(f"EventBridge's targets of the service {service}")
+        if service == "states" and "RoleArn" not in target:
+            words = f"RoleArn is required for target {target['Arn']}."
+            raise AWSError("ValidationException", words)
         if ":api-destination/" in target["Arn"]:
             raise not_implemented("EventBridge's API destinations as targets")
         transformer.check(target)

@@ -10,7 +10,18 @@ from urllib.parse import unquote
 
 from werkzeug.wrappers import Response
 
-from byoc.local import iam, interruption, moto, owners, protocol, quotas, status, tags, trail
+from byoc.local import (
+    iam,
+    interruption,
+    moto,
+    owners,
+    protocol,
+    quotas,
+    states,
+    status,
+    tags,
+    trail,
+)
 from byoc.local.answer import Answer, request_id
 from byoc.local.async_inference import invoke_endpoint_async
 from byoc.local.call import Call
@@ -34,6 +45,7 @@ SERVICES = {
     "ResourceGroupsTaggingAPI_20170126": "resourcegroupstaggingapi",
     "CloudTrail_20131101": "cloudtrail",
     "AnyScaleFrontendService": "application-autoscaling",
+    "AWSStepFunctions": "stepfunctions",
 }
 
 
@@ -109,11 +121,15 @@ class Front:
         if service == "sagemaker":
             tags.check_given(request)
             iam.check_roles(context, call.caller, request)
+        if service == "stepfunctions":
+            iam.check_role_of_states(context, call.caller, request)
         answer = protocol.render(name, handler(context, request), service)
         return Response(answer, 200, content_type="application/x-amz-json-1.1")
 
     def _ask_moto(self, call: Call) -> Answer:
         """moto's answer; where it has none but a web page, our refusal."""
+        if call.service == "states":
+            states.refuse(call.operation)
         moto.refuse_what_it_ignores(call.service, call.request)
         if not moto.serves(self._moto, call.environ, call.service):
             raise not_implemented(call.words)

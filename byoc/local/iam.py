@@ -23,6 +23,7 @@ from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.service import Context, operation_of
 
 SAGEMAKER = "sagemaker.amazonaws.com"
+STATES = "states.amazonaws.com"
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,42 @@ def check_roles(context: Context, caller: Identity, request: dict[str, Any]) -> 
         _check_pass_role(context, caller, arn)
         iam = iam_backends[context.account][caller.partition]
         role = _role(iam, arn)
-        if role is None or not _trusts_sagemaker(context, role):
+        if role is None or not _trusts(context, role, SAGEMAKER):
             raise validation(
                 f"Could not assume role {arn}. Please ensure that the role exists and allows "
                 f"principal '{SAGEMAKER}' to assume the role."
             )
+
+
+def check_role_of_states(context: Context, caller: Identity, request: dict[str, Any]) -> None:
+    """Raise AWS's refusal for a role that can't be handed to Step Functions.
+
+    lumigo-io/lumigo-CLI#83 quotes its wording.
+    """
+    arn = request.get("roleArn")
+    if arn is None:
+        return
+    if arn.split(":")[4:5] != [context.account]:
+        raise AWSError("AccessDeniedException", "Cross-account pass role is not allowed.")
+    _check_pass_role(context, caller, arn, STATES)
+    role = _role(iam_backends[context.account][caller.partition], arn)
+    if role is None or not _trusts(context, role, STATES):
+        raise AWSError(
+            "AccessDeniedException",
+            f"Neither the global service principal {STATES}, nor the regional one is authorized "
+            "to assume the provided role.",
+        )
+
+
+def lets(context: Context, arn: str, service: str, action: str, resource: str) -> bool:
+    """Whether the service may take on the role with this ARN, and then do this to the resource."""
+    iam = iam_backends[context.account][context.partition]
+    role = _role(iam, arn)
+    if role is None or not _trusts(context, role, service):
+        return False
+    values: dict[str, str | list[str]] = {"aws:RequestedRegion": context.region}
+    decision = policies.decide(list(policies_of(iam, role)), action, resource, values)
+    return decision == policies.ALLOWED
 
 
 def _roles_in(request: Any) -> Iterator[str]:
@@ -153,9 +185,11 @@ def _roles_in(request: Any) -> Iterator[str]:
             yield from _roles_in(entry)
 
 
-def _check_pass_role(context: Context, caller: Identity, arn: str) -> None:
+def _check_pass_role(
+    context: Context, caller: Identity, arn: str, service: str = SAGEMAKER
+) -> None:
     values: dict[str, str | list[str]] = {
-        "iam:PassedToService": SAGEMAKER,
+        "iam:PassedToService": service,
         "aws:RequestedRegion": context.region,
     }
     decision = caller.may("iam:PassRole", arn, values)
@@ -172,16 +206,20 @@ def _check_pass_role(context: Context, caller: Identity, arn: str) -> None:
         )
 
 
-def _trusts_sagemaker(context: Context, role: Role) -> bool:
+def _trusts(context: Context, role: Role, service: str) -> bool:
     trust = role.assume_role_policy_document
     document = json.loads(trust) if isinstance(trust, str) else trust
     values: dict[str, str | list[str]] = {
         "aws:SourceAccount": context.account,
-        "aws:SourceArn": f"arn:{context.partition}:sagemaker:{context.region}:{context.account}:*",
+        "aws:SourceArn": f"arn:{context.partition}:{service.partition('.')[0]}:"
+        f"{context.region}:{context.account}:*",
     }
-    service = ("Service", SAGEMAKER)
-    decision = policies.decide([document], "sts:AssumeRole", role.arn, values, service)
-    return decision == policies.ALLOWED
+    names = (service, f"{service.partition('.')[0]}.{context.region}.amazonaws.com")
+    decisions = [
+        policies.decide([document], "sts:AssumeRole", role.arn, values, ("Service", name))
+        for name in (names if service == STATES else names[:1])
+    ]
+    return policies.ALLOWED in decisions
 
 
 def _role(iam: IAMBackend, arn: str) -> Role | None:

@@ -15,10 +15,11 @@ from typing import Any
 from byoc import engines
 from byoc.engines import Container, Image, Network
 from byoc.errors import ByocError
-from byoc.local import instance_types, model_data
+from byoc.local import instance_types, model_data, multi_model
 from byoc.local.connections import Connections
 from byoc.local.logs import LogStream
 from byoc.local.model_data import Budget, ModelDataError
+from byoc.local.multi_model import Models
 from byoc.local.service import Context
 from byoc.local.storage import GIB, space_left
 from byoc.optml import OptML
@@ -51,6 +52,18 @@ class Recipe:
     settings: dict[str, Any]  # the variant in the endpoint configuration
     isolated: bool  # whether the container is to have no network
 
+    @property
+    def multi_model(self) -> bool:
+        """Whether it loads models while it runs."""
+        return multi_model.is_multi(self.container)
+
+    def memory(self, most: int | None) -> int | None:
+        """Bytes that a container may take: what the variant has, and `most` if that is less."""
+        if given := self.settings.get("ServerlessConfig"):
+            size = given["MemorySizeInMB"] * instance_types.MIB
+            return size if most is None else min(size, most)
+        return instance_types.memory(self.settings["InstanceType"], most)
+
 
 @dataclass(eq=False)
 class Replica:
@@ -61,8 +74,10 @@ class Replica:
     connections: Connections
     folder: Path  # its /opt/ml
     volume: int  # bytes that its instance has for files
+    models: Models | None = None  # of a multi-model container
     retired: bool = False
     sessions: set[str] = field(default_factory=set)
+    used: float = field(default_factory=time.monotonic)  # when a request was answered last
     _users: set[object] = field(default_factory=set)  # its methods are atomic
 
     def enter(self) -> object | None:
@@ -76,7 +91,14 @@ class Replica:
 
     def leave(self, token: object) -> None:
         """The request has its answer."""
+        self.used = time.monotonic()
+        if self.models is not None:
+            self.models.leave(token)
         self._users.discard(token)
+
+    def holds(self, key: str) -> bool:
+        """Whether it has a stateful session of this id, or a model of this name loaded."""
+        return key in self.sessions or (self.models is not None and key in self.models)
 
     @property
     def busy(self) -> bool:
@@ -129,7 +151,7 @@ class Instance:
         first = True
         while not self._stopped.is_set():
             pause, grace = PAUSES[0], UNSERVED_GRACE
-            machine = _Machine(self.context, self.recipe, self._folder, self._stopped, self._wake)
+            machine = Machine(self.context, self.recipe, self._folder, self._stopped, self._wake)
             try:
                 self.replica = machine.bring_up()
                 if first:
@@ -179,9 +201,11 @@ class Instance:
                 break
             time.sleep(0.01)
         replica.connections.close()
+        if replica.models is not None:
+            replica.models.close()
 
 
-class _Machine:
+class Machine:
     """What one container of an instance needs: a folder, a log stream, the model's files."""
 
     def __init__(
@@ -204,16 +228,32 @@ class _Machine:
 
     def bring_up(self) -> Replica:
         """Start the container until it answers `/ping`; raises InstanceError."""
-        stream = LogStream(
-            self.context.client("logs"),
-            f"/aws/sagemaker/Endpoints/{self.recipe.endpoint}",
-            f"{self.recipe.variant}/{self._name}",
-        )
+        stream = LogStream(self.context.client("logs"), *self._log_stream())
         self._ml.path.mkdir(parents=True)
         self._fetch_model()
         container = self._start(stream)
         connections = Connections(container.url)
-        return Replica(container, stream.stream, connections, self._ml.path, self._volume)
+        return Replica(
+            container,
+            stream.stream,
+            connections,
+            self._ml.path,
+            self._volume,
+            self._models(container),
+        )
+
+    def _models(self, container: Container) -> Models | None:
+        if not self.recipe.multi_model:
+            return None
+        platform = self.context.platform
+        return Models(
+            self.context.s3(self.recipe.role),
+            self.recipe.container["ModelDataUrl"],
+            self._ml.path / "models",
+            self._volume,
+            lambda: space_left(platform.work, platform.options.disk),
+            container.url,
+        )
 
     def end(self, grace: float) -> None:
         """Stop the container and remove the folder."""
@@ -225,7 +265,30 @@ class _Machine:
             self._network.close()
         shutil.rmtree(self._ml.path, ignore_errors=True)
 
+    # What is different for a transform job.
+
+    def _log_stream(self) -> tuple[str, str]:
+        """Its log group and log stream."""
+        group = f"/aws/sagemaker/Endpoints/{self.recipe.endpoint}"
+        return group, f"{self.recipe.variant}/{self._name}"
+
+    def _no_start(self) -> str:
+        return (
+            "CannotStartContainerError. Please ensure the model container for variant "
+            f"{self.recipe.variant} starts correctly when invoked with "
+            f"'docker run {self.recipe.uri} serve'"
+        )
+
+    def _no_ping(self) -> str:
+        return (
+            f"The primary container for production variant {self.recipe.variant} did not "
+            "pass the ping health check. Please check CloudWatch logs for this endpoint."
+        )
+
     def _fetch_model(self) -> None:
+        if self.recipe.multi_model:  # each model comes with the first request for it
+            (self._ml.path / "models").mkdir()
+            return
         platform = self.context.platform
         free = space_left(platform.work, platform.options.disk)
         seconds = self.recipe.settings.get("ModelDataDownloadTimeoutInSeconds", DOWNLOAD)
@@ -238,8 +301,8 @@ class _Machine:
 
     def _start(self, stream: LogStream) -> Container:
         """Start the program, again if it ends, until it answers or the time is over."""
-        settings, options = self.recipe.settings, self.context.platform.options
-        wanted = settings.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP)
+        recipe, options = self.recipe, self.context.platform.options
+        wanted = recipe.settings.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP)
         deadline = time.monotonic() + min(wanted, options.startup_timeout)
         pause = PAUSES[0]
         while True:
@@ -254,23 +317,28 @@ class _Machine:
             follower.start()
             self._followers.append(follower)
             while (left := deadline - time.monotonic()) > 0 and not self._stopped.is_set():
-                if container.ready(timeout=min(left, 0.5)):
+                if self._ready(container, min(left, 0.5)):
                     return container
                 if container.poll() is not None:
                     break
             ended = container.poll()
             if ended in CANNOT_START:
-                raise InstanceError(
-                    "CannotStartContainerError. Please ensure the model container for variant "
-                    f"{self.recipe.variant} starts correctly when invoked with "
-                    f"'docker run {self.recipe.uri} serve'"
-                )
+                raise InstanceError(self._no_start())
             if ended is None or left <= pause or self._stopped.wait(pause):
-                raise InstanceError(
-                    f"The primary container for production variant {self.recipe.variant} did not "
-                    "pass the ping health check. Please check CloudWatch logs for this endpoint."
-                )
+                raise InstanceError(self._no_ping())
             pause = min(2 * pause, PAUSES[1])
+
+    def _ready(self, container: Container, timeout: float) -> bool:
+        """Whether it answers `/ping` within `timeout` seconds, and lists its models if it has many.
+
+        Source of that: pytorch/serve#397.
+        """
+        if not container.ready(timeout):
+            return False
+        if not self.recipe.multi_model or multi_model.speaks(container.url):
+            return True
+        self._stopped.wait(PAUSES[0])
+        return False
 
     def _run(self, most: int | None) -> Container:
         """Start the program; `most` is how many bytes of memory any container may take."""
@@ -281,11 +349,15 @@ class _Machine:
             recipe.image,
             ["serve"],
             ml=self._ml,
-            environment=recipe.container.get("Environment", {}),
-            memory=instance_types.memory(recipe.settings.get("InstanceType", ""), most),
+            environment=self._environment(),
+            memory=recipe.memory(most),
             network=self._network,
-            read_only=["/opt/ml/model"],
+            read_only=["/opt/ml/models" if recipe.multi_model else "/opt/ml/model"],
         )
+
+    def _environment(self) -> dict[str, str]:
+        given = self.recipe.container.get("Environment", {})
+        return given | {multi_model.VARIABLE: "true"} if self.recipe.multi_model else given
 
     def _follow(self, stream: LogStream, container: Container) -> None:
         stream.follow(container.lines())

@@ -6,7 +6,7 @@ monitoring-cloudwatch.
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import regex
@@ -36,12 +36,17 @@ class Metrics:
     """Values found in the logs of a job by its regular expressions.
 
     The first group of the expression is the value. An expression that takes too long is given up.
+    `tell` is called with each metric's name and value.
     """
 
     def __init__(
-        self, job: str, definitions: list[dict[str, str]], namespace: str = NAMESPACE
+        self,
+        job: str,
+        definitions: list[dict[str, str]],
+        namespace: str = NAMESPACE,
+        tell: Callable[[str, float], None] = lambda name, value: None,
     ) -> None:
-        self._job, self._namespace = job, namespace
+        self._job, self._namespace, self._tell = job, namespace, tell
         self._lock = threading.Lock()
         self._definitions = [(d["Name"], regex.compile(d["Regex"])) for d in definitions]
         self._found: list[dict[str, Any]] = []
@@ -70,6 +75,7 @@ class Metrics:
         with self._lock:
             self.final[name] = datum
             self._found.append({**datum, "Dimensions": self._of(host)})
+        self._tell(name, value)
 
     def publish(self, cloudwatch: Any, usage: Mapping[str, Usage | None], disk: float) -> None:
         """Send what was found since the last time, and the use of each host's instance.

@@ -30,6 +30,10 @@ class ModelDataError(Exception):
     """Model data that can't be fetched or unpacked; the message is the FailureReason."""
 
 
+class NoSpace(ModelDataError):
+    """Model data that take more than the volume has left."""
+
+
 class _Unsound(Exception):
     """Why an archive can't be unpacked."""
 
@@ -47,7 +51,7 @@ class Budget:
         """Account for `count` more bytes on the disk; raises ModelDataError if too many."""
         self.used += count
         if self.used > self.space:
-            raise ModelDataError(
+            raise NoSpace(
                 f"The model data needs more than the {self.space:,} bytes of the instance's volume."
             )
         if time.monotonic() > self.deadline:
@@ -85,6 +89,8 @@ def check(s3: Any, container: dict[str, Any]) -> None:
     """Refuse at CreateModel what can't be fetched later; raises AWSError."""
     if "ModelDataUrl" in container and "ModelDataSource" in container:
         raise validation("ModelDataUrl and ModelDataSource can't be given both.")
+    if container.get("Mode") == "MultiModel":
+        return _check_prefix(s3, container)
     given = container.get("ModelDataSource", {})
     if "ModelDataSource" in container and "S3DataSource" not in given:
         raise validation("ModelDataSource needs an S3DataSource.")
@@ -111,6 +117,23 @@ def check(s3: Any, container: dict[str, Any]) -> None:
         found = None
     if found is None:
         raise validation(f"Could not find model data at {source.uri}.")
+
+
+def _check_prefix(s3: Any, container: dict[str, Any]) -> None:
+    """The same for many models, whose archives have a prefix of S3.
+
+    Source: create-multi-model-endpoint, S3ModelDataSource; that there must be an object:
+    aws/sagemaker-python-sdk#1144.
+    """
+    url = container.get("ModelDataUrl", "")
+    if not url.startswith("s3://"):
+        raise validation("A container with Mode MultiModel needs a ModelDataUrl, a prefix in S3.")
+    try:
+        found = next(_objects(s3, Source(url, prefix=True, archive=False)), None)
+    except (ClientError, BotoCoreError):
+        found = None
+    if found is None:
+        raise validation(f"Could not find model data at {url}.")
 
 
 def fetch(s3: Any, container: dict[str, Any], folder: Path, budget: Budget) -> None:

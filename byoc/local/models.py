@@ -5,7 +5,7 @@ Source: API Reference, CreateModel, ContainerDefinition, S3ModelDataSource.
 
 from typing import Any
 
-from byoc.local import hosting, images, model_data, model_packages, protocol
+from byoc.local import hosting, images, model_data, model_packages, multi_model, protocol
 from byoc.local.errors import not_implemented, validation
 from byoc.local.hosting import MODEL
 from byoc.local.service import Context, operation
@@ -19,6 +19,7 @@ SUPPORTED = {
     "Mode",
     "ModelDataSource",
     "ModelDataUrl",
+    "MultiModelConfig",
 }
 RESOLVED = "_Container"  # what a model package says; no answer shows it
 KEPT = ("PrimaryContainer", "Containers", "ExecutionRoleArn", "VpcConfig")
@@ -26,8 +27,8 @@ KEPT = ("PrimaryContainer", "Containers", "ExecutionRoleArn", "VpcConfig")
 
 @operation
 def create_model(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Check image, model data and role and keep the model; it has one container, or that of an
-    approved model package. Refuse multi-model containers, inference pipelines, private registries.
+    """Check image, model data and role and keep the model; it has one container, of one model or
+    many, or that of an approved model package. Refuse inference pipelines and private registries.
     """
     container = container_of(request)
     data = {member: request[member] for member in KEPT if member in request}
@@ -73,8 +74,8 @@ def _check(context: Context, container: dict[str, Any], request: dict[str, Any])
         unsupported.append("InferenceExecutionConfig")
     if unsupported:
         raise not_implemented(f"CreateModel with {unsupported[0]}")
-    if container.get("Mode", "SingleModel") != "SingleModel":
-        raise not_implemented("CreateModel with Mode MultiModel")
+    if container.get("MultiModelConfig", {}).get("ModelCacheSetting", "Enabled") != "Enabled":
+        raise not_implemented("CreateModel with ModelCacheSetting Disabled")
     if container.get("ImageConfig", {}).get("RepositoryAccessMode", "Platform") != "Platform":
         raise not_implemented("CreateModel with ImageConfig for a private registry")
     if "Image" not in container:
@@ -88,5 +89,10 @@ def _check(context: Context, container: dict[str, Any], request: dict[str, Any])
             f"at most {ENVIRONMENT} are allowed."
         )
     role = request.get("ExecutionRoleArn")
-    images.find(context, container["Image"], role, hosted=True)
+    image, _ = images.find(context, container["Image"], role, hosted=True)
+    if multi_model.is_multi(container) and image.labels.get(multi_model.LABEL) != "true":
+        raise validation(  # AWS's words: aws/deep-learning-containers#2131
+            f"Your Ecr Image {container['Image']} does not contain required "
+            f"{multi_model.LABEL}=true Docker label(s)."
+        )
     model_data.check(context.s3(role), container)

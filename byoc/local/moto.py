@@ -18,7 +18,16 @@ from moto.sts.models import STSBackend
 from moto.utilities.utils import get_partition
 from werkzeug.wrappers import Request
 
-from byoc.local import alarms, events, registry, schedules
+from byoc.local import (
+    alarms,
+    composite_alarms,
+    emf,
+    events,
+    metric_queries,
+    registry,
+    schedules,
+    states,
+)
 from byoc.local.errors import not_implemented
 
 # Settings of a bucket that moto takes for the bucket itself: it would answer without having them.
@@ -43,7 +52,7 @@ ANSWERED = {("GET", "requestPayment")}  # corrected below
 
 def application() -> DomainDispatcherApplication:
     """moto as a WSGI application, corrected."""
-    others = (registry, events, alarms, schedules)
+    others = (registry, events, alarms, composite_alarms, schedules, emf, metric_queries)
     for corrections in (CORRECTIONS, *(module.CORRECTIONS for module in others)):
         for model, method, corrected in corrections:
             setattr(model, method, corrected)
@@ -64,6 +73,8 @@ def refuse_what_it_ignores(service: str | None, request: Request) -> None:
     """Raise our refusal for what moto would answer as if it had been something else."""
     if service == "cloudformation":
         _correct_cloudformation()
+    if service in ("cloudformation", "states"):
+        states.install()
     if service == "s3":
         for setting in IGNORED_BY_S3:
             if setting in request.args and (request.method, setting) not in ANSWERED:
@@ -182,6 +193,8 @@ def _without_sagemaker(parse_template: Callable[[Any], None]) -> Callable[[Any],
 def _correct_cloudformation() -> None:
     """Only once it is asked for: it imports most of moto, which takes seconds."""
     from moto.cloudformation.models import ChangeSet, Stack
+
+    from byoc.local import cloudformation  # noqa: F401  (moto looks for its classes, once)
 
     for template in (Stack, ChangeSet):
         setattr(template, "_parse_template", _without_sagemaker(template._parse_template))  # noqa: B010

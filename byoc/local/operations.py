@@ -18,10 +18,13 @@ from byoc.local import (  # noqa: F401  (each fills OPERATIONS)
     protocol,
     quotas,
     runtime,
+    states,
     tagging,
     tags,
     trail,
     training,
+    transform,
+    tuning,
 )
 from byoc.local.service import OPERATIONS as OPERATIONS
 

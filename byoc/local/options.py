@@ -16,6 +16,9 @@ class Options:
     """How the local AWS differs from AWS where waiting teaches nothing, and what it may use."""
 
     startup_timeout: float = _option(20.0, "seconds for the first good /ping (AWS: 480)")
+    serverless_idle: float = _option(
+        60.0, "seconds without a request after which a serverless container ends (AWS: not told)"
+    )
     stop_grace: float = _option(120.0, "seconds from SIGTERM to SIGKILL; endpoints wait 30 at most")
     parallel_jobs: int = _option(4, "training and processing jobs that run at a time")
     memory: float | None = _option(None, "GiB that one container may take")

@@ -8,7 +8,7 @@ from typing import Any
 
 from byoc import engines
 from byoc.errors import ByocError
-from byoc.local import images, protocol, quotas
+from byoc.local import events, images, protocol, quotas
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.processor import ProcessingRun, fail
 from byoc.local.references import check_key, check_vpc
@@ -74,6 +74,7 @@ def create_processing_job(context: Context, request: dict[str, Any]) -> dict[str
         quotas.check(context, quotas.PROCESSING, quotas.of_job(cluster))
         jobs[name] = job
         job.runtime = ProcessingRun(context, job, image)
+        events.changed("processing-job", arn, data)
     job.runtime.start()
     return {"ProcessingJobArn": arn}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from byoc.engines import Image
-from byoc.local import channels, storage
+from byoc.local import channels, events, storage
 from byoc.local.fleet import Fleet, Program
 from byoc.local.metrics import Metrics
 from byoc.local.processing_outputs import Outputs
@@ -33,6 +33,7 @@ def end(job: dict[str, Any], status: str) -> None:
     """Enter the last status."""
     job["ProcessingJobStatus"] = status
     job["ProcessingEndTime"] = job["LastModifiedTime"] = now()
+    events.changed("processing-job", job["ProcessingJobArn"], job)
 
 
 class ProcessingRun:
@@ -70,6 +71,7 @@ class ProcessingRun:
                 return
             self._stopping = True
             self._data |= {"ProcessingJobStatus": "Stopping", "LastModifiedTime": now()}
+            events.changed("processing-job", self.job.arn, self._data)
         self._turn.cancel()
         self._fleet.stop(self.context.platform.options.stop_grace)
 

@@ -134,6 +134,10 @@ def in_use(context: Context, usage: str) -> "Counter[str]":
         for job in context.table("processing-job").values():
             if job.data["ProcessingJobStatus"] in UNDER_WAY:
                 used.update(of_job(job.data["ProcessingResources"]["ClusterConfig"]))
+    if usage == TRANSFORM:
+        for job in context.table("transform-job").values():
+            if job.data["TransformJobStatus"] in UNDER_WAY:
+                used.update(of_job(job.data["TransformResources"]))
     if usage == ENDPOINT:
         for endpoint in context.table("endpoint").values():
             used.update(endpoint.runtime.instance_types)
@@ -141,7 +145,7 @@ def in_use(context: Context, usage: str) -> "Counter[str]":
 
 
 def of_job(resources: Mapping[str, Any]) -> "Counter[str]":
-    """The instances of a training job's ResourceConfig or a processing job's ClusterConfig."""
+    """The instances of a training job's ResourceConfig or of its like for other jobs."""
     count: Counter[str] = Counter()
     for group in resources.get("InstanceGroups") or [resources]:
         if "InstanceType" in group:

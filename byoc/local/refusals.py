@@ -22,7 +22,11 @@ def refusal(call: Call, error: AWSError) -> Response:
         return _rest_xml(call, error)
     if kind == CBOR:
         return _rpc_cbor(error)
-    content = {"__type": error.code, "message": error.message, "Message": error.message}
+    content = {
+        "__type": error.code,
+        "message": error.message or None,
+        "Message": error.message or None,
+    }
     headers = {"x-amzn-ErrorType": error.code}
     return Response(
         json.dumps(content), error.status, headers, content_type="application/x-amz-json-1.1"

@@ -22,11 +22,12 @@ from byoc.local.deployment import Deployment
 from byoc.local.endpoint_metrics import Invocation
 from byoc.local.errors import AWSError, not_implemented
 from byoc.local.instances import Replica
+from byoc.local.multi_model import Refused
 from byoc.local.service import Context, operation_of
+from byoc.local.variants import PAYLOAD
 
 TIMEOUT = 60.0  # seconds for the container's answer
 STREAM_TIMEOUT = 480.0  # seconds for a whole streamed answer. Source: deploy-model-options
-PAYLOAD = 25 * 1024 * 1024  # bytes, both ways. Source: deploy-model-options
 DRAINED = 4 * PAYLOAD  # bytes of a body too large that are read so that the client hears why
 MESSAGE = 2048  # characters of OriginalMessage. Source: the model's Message
 PIECE = 64 * 1024  # bytes of one part of a stream at most
@@ -56,7 +57,7 @@ def invoke_endpoint(context: Context, name: str, environ: dict[str, Any]) -> Ans
     try:
         with call.watched():
             exchange = call.send()
-            content = exchange.read(PAYLOAD)
+            content = exchange.read(call.variant.payload)
         headers = call.returned(content)
         call.note(content)
         call.finish(exchange.status)
@@ -78,7 +79,7 @@ def invoke_endpoint_with_response_stream(
     try:
         with call.watched():
             exchange = call.send()
-            content = b"" if _good(exchange) else exchange.read(PAYLOAD)
+            content = b"" if _good(exchange) else exchange.read(call.variant.payload)
         headers = call.returned(content)
     except _ModelError as error:
         call.finish(error.status)
@@ -143,10 +144,12 @@ class _Call:
         self.received = time.monotonic()
         self.context, self.name = context, name
         values = tuple(map(environ.get, _variables(operation)))
-        self._headers, members = _checked(operation, name, values)
+        self._headers, members = _checked(operation, values)
         self._target, self._session = members.get("TargetVariant"), members.get("SessionId")
         self._deployment = _deployment(context, name)
-        self._body = _body(environ)
+        self._model = members.get("TargetModel")
+        _check_target(name, self._deployment, self._model)
+        self._body = _body(environ, self._deployment.payload)
         self._exchange: Exchange | None = None
         self._token: object | None = None
 
@@ -157,19 +160,38 @@ class _Call:
         tried: set[Replica] = set()
         while True:
             self.variant, instance, self.replica, self._token = self._deployment.enter(
-                self._target, self._session, tried
+                self._target, self._session, tried, self._model
             )
+            path = self._path()
             self._sent = time.monotonic()
             try:
                 self._exchange = self.replica.connections.send(
-                    "/invocations", self._body, self._headers, self._sent + TIMEOUT
+                    path, self._body, self._headers, self._sent + TIMEOUT
                 )
+                if self._exchange.status == 404 and self._model and self.replica.models:
+                    self.replica.models.doubt(self._model)
                 return self._exchange
             except Unreachable:
                 instance.suspect()
                 tried.add(self.replica)
                 self.replica.leave(self._token)
                 self._token = None
+
+    def _path(self) -> str:
+        """Where the container takes the request, once it has the model that it is for."""
+        models = self.replica.models
+        if models is None or self._model is None:
+            return "/invocations"
+        self._sent = time.monotonic()
+        measure = self.variant.meter.measure
+        try:
+            return models.enter(self._model, self._token, self.received + TIMEOUT, measure)
+        except Refused as error:
+            raise _ModelError(error.status, error.text) from None
+        except AWSError:
+            self.replica.leave(self._token)
+            self._token = None
+            raise
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -192,8 +214,9 @@ class _Call:
         """The headers for the client; raises _ModelError when the answer is not a good one."""
         assert self._exchange is not None
         status = self._exchange.status
-        if len(content) > PAYLOAD:
-            raise _ModelError(status, f"The answer is larger than {PAYLOAD} bytes.")
+        if len(content) > self.variant.payload:
+            most = self.variant.payload
+            raise _ModelError(status, f"The answer is larger than {most} bytes.")
         if not _good(self._exchange):
             raise _ModelError(status, content.decode("utf-8", "replace"))
         given = self._exchange.headers
@@ -290,20 +313,37 @@ def _deployment(context: Context, name: str) -> Deployment:
     return endpoint.runtime
 
 
-def _body(environ: dict[str, Any]) -> bytes:
+def _check_target(name: str, deployment: Deployment, model: str | None) -> None:
+    """Raise ValidationError for a model that is missing or not wanted.
+
+    Source of the words: aws/amazon-sagemaker-examples#1026,
+    aws/sagemaker-tensorflow-serving-container#166 (its beginning).
+    """
+    if deployment.multi_model and model is None:
+        message = f"Request {request_id()} is missing a target model header."
+        raise AWSError("ValidationError", message)
+    if model is not None and not deployment.multi_model:
+        raise AWSError(
+            "ValidationError",
+            f"Endpoint {name} is not a multi-model endpoint and does not support target model "
+            "header.",
+        )
+
+
+def _body(environ: dict[str, Any], limit: int) -> bytes:
     length = environ.get("CONTENT_LENGTH", "")
-    if length.isdecimal() and int(length) <= PAYLOAD:  # nearly always
+    if length.isdecimal() and int(length) <= limit:  # nearly always
         body = environ["wsgi.input"].read(int(length))
         if len(body) == int(length):
             return body
     request = Request(environ)
-    if (request.content_length or 0) > PAYLOAD:
+    if (request.content_length or 0) > limit:
         for _ in range(DRAINED // PAYLOAD):
             if not request.stream.read(PAYLOAD):
                 break
-    elif len(body := request.get_data()) <= PAYLOAD:
+    elif len(body := request.get_data()) <= limit:
         return body
-    raise AWSError("ValidationError", f"HTTP content length exceeded {PAYLOAD} bytes.", 413)
+    raise AWSError("ValidationError", f"HTTP content length exceeded {limit} bytes.", 413)
 
 
 @functools.cache
@@ -326,7 +366,7 @@ def _variables(operation: str) -> list[str]:
 
 @functools.lru_cache(maxsize=1024)  # a client sends the same ones again and again
 def _checked(
-    operation: str, endpoint: str, values: tuple[str | None, ...]
+    operation: str, values: tuple[str | None, ...]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The headers that pass to the container, and the members they are, checked."""
     passed, members, problems = {}, {}, []
@@ -343,12 +383,6 @@ def _checked(
         plural = "s" if len(problems) > 1 else ""
         message = f"{len(problems)} validation error{plural} detected: {'; '.join(problems)}"
         raise AWSError("ValidationError", message)
-    if "TargetModel" in members:  # aws/amazon-sagemaker-examples#1026
-        raise AWSError(
-            "ValidationError",
-            f"Endpoint {endpoint} is not a multi-model endpoint and does not support target model "
-            "header.",
-        )
     for member in NOT_IMPLEMENTED:
         if member in members:
             raise not_implemented(f"{operation} with {member}")

@@ -28,6 +28,7 @@ from byoc.local.state import now
 log = logging.getLogger(__name__)
 
 UNIVERSAL = ":scheduler:::aws-sdk:"
+PRINCIPAL = "scheduler.amazonaws.com"
 MINUTE = dt.timedelta(minutes=1)  # a time is meant to the minute, also the one that has begun
 _LOCK = threading.Lock()  # moto's schedules are shared by all local AWS of the process
 # For each rule and schedule the expression that was read, and when it is due.
@@ -114,11 +115,11 @@ def _run_rule(rule: Rule, due: dt.datetime) -> None:
 def _run_schedule(context: Context, schedule: Schedule, due: dt.datetime) -> None:
     """Call the target once; what fails goes to the dead-letter queue, and into the log."""
     target = schedule.target
-    text = target.get("Input", "{}")
+    text, execution = target.get("Input", "{}"), str(uuid.uuid4())
     for name, value in {
         "schedule-arn": schedule.arn,
         "scheduled-time": due.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "execution-id": str(uuid.uuid4()),
+        "execution-id": execution,
         "attempt-number": "1",
     }.items():
         text = text.replace(f"<aws.scheduler.{name}>", value)
@@ -126,7 +127,7 @@ def _run_schedule(context: Context, schedule: Schedule, due: dt.datetime) -> Non
         if UNIVERSAL in target["Arn"]:
             _call(context, target["Arn"], text)
         else:
-            events.send_to_target(target, text)
+            events.send_to_target(target, text, events.Delivery(PRINCIPAL, execution))
     except Exception as error:  # whatever the operation or moto raises
         log.warning("the schedule %s could not start %s: %r", schedule.name, target["Arn"], error)
         letters = target.get("DeadLetterConfig", {}).get("Arn")
@@ -174,7 +175,7 @@ def _check(expression: str, zone: str | None, target: dict[str, Any]) -> None:
             raise ValidationException("Input is not valid JSON.") from None
     else:
         service = (target["Arn"].split(":") + [""] * 3)[2]
-        if service not in ("sqs", "sns"):
+        if service not in ("sqs", "sns", "states"):
             raise not_implemented(f"EventBridge Scheduler's targets of the service {service}")
 
 

@@ -19,7 +19,7 @@ from cheroot import wsgi
 
 from byoc import engines
 from byoc.errors import ByocError
-from byoc.local import alarms, daemon, moto, owners, schedules, snapshot
+from byoc.local import alarms, daemon, moto, owners, schedules, snapshot, states
 from byoc.local.clients import Clients
 from byoc.local.clock import Clock
 from byoc.local.front import Front
@@ -99,6 +99,7 @@ class Server:
         self._server.stop()
         for clock in self._clocks:
             clock.stop()
+        states.stop(self.platform)
         owners.stop(self.platform)
         held = snapshot.resources(self.platform)
         enders = []

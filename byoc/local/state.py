@@ -73,28 +73,32 @@ def page(
     name: str,
     status: str | None = None,
     default_order: str = "Descending",
+    default_sort: str = "CreationTime",
+    number: str | None = None,
     created_after_includes: bool = True,
 ) -> dict[str, Any]:
     """The answer of a List operation: sorted, cut, then filtered as the request asks.
 
     A page of MaxResults is taken first and filtered then, so it may be empty and not the last one.
     `name` and `status` are the summary's members that NameContains, StatusEquals and SortBy mean;
+    `number` is one of its members by which SortBy may order, under that very name;
     `created_after_includes`: whether CreationTimeAfter allows that very moment.
     Source: API Reference, ListTrainingJobs, ListModels, ListEndpointConfigs, ListEndpoints; that
     every filter comes after the cut: aws/aws-sdk#701, boto/boto3#2838 and #2973.
     """
-    keys = {"Name": name, "Status": status or name}
-    key = keys.get(request.get("SortBy", ""), "CreationTime")
+    keys = {"Name": name, "Status": status or name, number: number}
+    key = keys.get(request.get("SortBy", default_sort)) or "CreationTime"
+    kind_of_key = float if key == number else str
     descending = request.get("SortOrder", request.get("OrderKey", default_order)) == "Descending"
 
-    def place(row: dict[str, Any]) -> list[str]:
+    def place(row: dict[str, Any]) -> list[Any]:
         created = row["CreationTime"].isoformat(timespec="microseconds")
         return [created if key == "CreationTime" else row[key], created, row[name]]
 
     kind = [member, key, "Descending" if descending else "Ascending"]
     rows = sorted(map(summary, resources), key=place, reverse=descending)
     if "NextToken" in request:
-        last = _place_of(request["NextToken"], kind)
+        last = _place_of(request["NextToken"], kind, kind_of_key)
         rows = [row for row in rows if (place(row) < last if descending else place(row) > last)]
     size = request.get("MaxResults", PAGE)
     wanted = functools.partial(_wanted, request, name, status, created_after_includes)
@@ -124,12 +128,12 @@ def _wanted(
     )
 
 
-def _place_of(token: str, kind: list[str]) -> list[str]:
+def _place_of(token: str, kind: list[str], kind_of_key: type) -> list[Any]:
     """Where the page before ended: tokens name a place, so that what is deleted moves nothing."""
     try:
         given, place = json.loads(base64.urlsafe_b64decode(token))
-        place = [f"{part}" for part in place]
-    except (ValueError, TypeError, RecursionError):
+        place = [kind_of_key(place[0]), *(f"{part}" for part in place[1:])]
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         given, place = None, []
     if given != kind:
         raise validation("The NextToken is not one that this List operation returned.")

@@ -8,6 +8,7 @@ from byoc.local.service import Platform
 _KINDS = {
     "training-job": ("TrainingJobStatus", "/aws/sagemaker/TrainingJobs"),
     "processing-job": ("ProcessingJobStatus", "/aws/sagemaker/ProcessingJobs"),
+    "transform-job": ("TransformJobStatus", "/aws/sagemaker/TransformJobs"),
     "endpoint": ("EndpointStatus", "/aws/sagemaker/Endpoints/{name}"),
 }
 

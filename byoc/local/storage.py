@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import shutil
 import tarfile
@@ -98,6 +99,12 @@ def chunks(s3: Any, wanted: Object) -> Iterator[bytes]:
             piece = answer["Body"].read()
             position += len(piece)
             yield piece
+
+
+def write(s3: Any, content: bytes, uri: str, key_id: str | None = None) -> None:
+    """`content` as one object, encrypted with the KMS key `key_id` if there is one."""
+    with _errors_told():
+        _upload(s3, io.BytesIO(content), uri, key_id)
 
 
 def download(

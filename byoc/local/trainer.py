@@ -5,6 +5,7 @@ your-algorithms-training-algo-output.
 """
 
 import datetime as dt
+import functools
 import shutil
 import threading
 import uuid
@@ -49,11 +50,24 @@ def groups_of(resources: dict[str, Any]) -> list[InstanceGroup]:
     return groups
 
 
+class Observer:
+    """Who is told what happens to a job, in threads that hold no lock; here nobody."""
+
+    def measured(self, job: Resource, name: str, value: float) -> None:
+        """A metric's value was found in the log."""
+
+    def ended(self, job: Resource) -> None:
+        """The job has its last status."""
+
+
 class TrainingRun:
     """One job being carried out, in a thread of its own."""
 
-    def __init__(self, context: Context, job: Resource, image: Image) -> None:
+    def __init__(
+        self, context: Context, job: Resource, image: Image, observer: Observer | None = None
+    ) -> None:
         self.context, self.job, self.image = context, job, image
+        self._observer = observer or Observer()
         self._data = job.data
         self._groups = groups_of(job.data["ResourceConfig"])
         self._hosts = [host for group in self._groups for host in group.hosts]
@@ -146,6 +160,7 @@ class TrainingRun:
             self._turn.leave()
             if self._patience is not None:
                 self._patience.cancel()
+            self._observer.ended(self.job)
 
     def _await_capacity(self) -> bool:
         """Stand in the queue again after an interruption; False when stopped meanwhile."""
@@ -245,7 +260,8 @@ class TrainingRun:
         self, network: Network | None, mls: dict[str, OptML], inputs: Inputs
     ) -> dict[str, int]:
         algorithm = self._data["AlgorithmSpecification"]
-        metrics = Metrics(self.job.name, algorithm.get("MetricDefinitions", []))
+        tell = functools.partial(self._observer.measured, self.job)
+        metrics = Metrics(self.job.name, algorithm.get("MetricDefinitions", []), tell=tell)
         logs, moment = self.context.client("logs"), int(dt.datetime.now().timestamp() * 1000)
         streams = {h: LogStream(logs, LOG_GROUP, f"{self.job.name}/{h}-{moment}") for h in mls}
         codes: dict[str, int] = {}

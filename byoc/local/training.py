@@ -4,16 +4,18 @@ Source: API Reference, CreateTrainingJob, DescribeTrainingJob, ListTrainingJobs,
 DeleteTrainingJob.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from byoc import engines
+from byoc.engines import Image
 from byoc.local import channels, checkpoints, images, metrics, progress, protocol, quotas
 from byoc.local.errors import AWSError, not_implemented, validation
 from byoc.local.references import check_key, check_vpc
 from byoc.local.service import Context, operation
 from byoc.local.snapshot import RESUME
 from byoc.local.state import Resource, now, page, tags_of, taken
-from byoc.local.trainer import TrainingRun
+from byoc.local.trainer import Observer, TrainingRun
 
 # What CreateTrainingJob allows and this module does not do: refused, never ignored.
 NOT_DONE = {
@@ -73,40 +75,7 @@ INTERRUPTED = "InternalServerError: the local AWS was stopped while the job ran.
 def create_training_job(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Run the image's `train` on one host or several, with input from S3, and upload what it
     leaves. Refuse warm pools, augmented manifests and AWS's algorithms."""
-    _check(context, request)
-    uri = request["AlgorithmSpecification"]["TrainingImage"]
-    image, _ = images.find(context, uri, request["RoleArn"])
-    if _hosts(request["ResourceConfig"]) > 1 and not engines.engine(image.engine).has_networks():
-        raise not_implemented("CreateTrainingJob on several instances on this kind of machine")
-    if not channels.can_stream(image.engine) and channels.streams(request):
-        raise not_implemented("CreateTrainingJob with Pipe mode for images on this machine")
-    name = request["TrainingJobName"]
-    arn = context.arn("training-job", name)
-    data = {key: request[key] for key in KEPT if key in request}
-    data |= {
-        "TrainingJobArn": arn,
-        "CreationTime": now(),
-        "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
-        "EnableInterContainerTrafficEncryption": request.get(
-            "EnableInterContainerTrafficEncryption", False
-        ),
-        "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
-    }
-    job = Resource(name, arn, data, tags_of(request))
-    with context.platform.state.lock:
-        jobs = context.table("training-job")
-        if taken(name, jobs):
-            raise AWSError(
-                "ResourceInUse",
-                "Training job names must be unique within an AWS account and region, and a "
-                f"training job with this name already exists ({arn})",
-            )
-        quotas.check(context, quotas.TRAINING, quotas.of_job(request.get("ResourceConfig", {})))
-        jobs[name] = job
-        progress.move(data, "Starting")
-        job.runtime = TrainingRun(context, job, image)
-    job.runtime.start()
-    return {"TrainingJobArn": arn}
+    return {"TrainingJobArn": launch(context, request).arn}
 
 
 @operation
@@ -170,6 +139,59 @@ def delete_training_job(context: Context, request: dict[str, Any]) -> None:
                 f"The request was rejected because the training job is in status {status}.",
             )
         del jobs[name]
+
+
+def check(context: Context, request: dict[str, Any]) -> Image:
+    """Refuse what can't be carried out, set the members AWS sets; returns the image to run."""
+    _check(context, request)
+    uri = request["AlgorithmSpecification"]["TrainingImage"]
+    image, _ = images.find(context, uri, request["RoleArn"])
+    if _hosts(request["ResourceConfig"]) > 1 and not engines.engine(image.engine).has_networks():
+        raise not_implemented("CreateTrainingJob on several instances on this kind of machine")
+    if not channels.can_stream(image.engine) and channels.streams(request):
+        raise not_implemented("CreateTrainingJob with Pipe mode for images on this machine")
+    return image
+
+
+def launch(
+    context: Context,
+    request: dict[str, Any],
+    members: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+) -> Resource:
+    """Create a job and start it; raises AWSError with nothing created.
+
+    `members` are kept with the job beside those of the request; `observer` is told what happens.
+    """
+    image = check(context, request)
+    name = request["TrainingJobName"]
+    arn = context.arn("training-job", name)
+    data = {key: request[key] for key in KEPT if key in request}
+    data |= {
+        "TrainingJobArn": arn,
+        "CreationTime": now(),
+        "EnableNetworkIsolation": request.get("EnableNetworkIsolation", False),
+        "EnableInterContainerTrafficEncryption": request.get(
+            "EnableInterContainerTrafficEncryption", False
+        ),
+        "EnableManagedSpotTraining": request.get("EnableManagedSpotTraining", False),
+    }
+    data |= members or {}
+    job = Resource(name, arn, data, tags_of(request))
+    with context.platform.state.lock:
+        jobs = context.table("training-job")
+        if taken(name, jobs):
+            raise AWSError(
+                "ResourceInUse",
+                "Training job names must be unique within an AWS account and region, and a "
+                f"training job with this name already exists ({arn})",
+            )
+        quotas.check(context, quotas.TRAINING, quotas.of_job(request.get("ResourceConfig", {})))
+        jobs[name] = job
+        progress.move(data, "Starting")
+        job.runtime = TrainingRun(context, job, image, observer)
+    job.runtime.start()
+    return job
 
 
 def interrupt(context: Context, name: str) -> None:

@@ -6,7 +6,7 @@ Source: API Reference, ProductionVariant, CreateEndpointConfig, DescribeEndpoint
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,9 @@ from byoc.local.capture import Capture
 from byoc.local.endpoint_metrics import Meter
 from byoc.local.errors import AWSError
 from byoc.local.instances import Instance, Recipe, Replica
+from byoc.local.multi_model import is_multi
+
+PAYLOAD = 25 * 1024 * 1024  # bytes, both ways. Source: deploy-model-options
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,15 @@ class Plan:
     def name(self) -> str:
         return self.settings["VariantName"]
 
+    @property
+    def multi_model(self) -> bool:
+        return is_multi(self.container)
+
+    @property
+    def serverless(self) -> dict[str, Any] | None:
+        """Its ServerlessConfig, instead of instances."""
+        return self.settings.get("ServerlessConfig")
+
 
 @dataclass
 class Variant:
@@ -44,7 +56,16 @@ class Variant:
     meter: Meter
     capture: Capture | None = None
     instances: tuple[Instance, ...] = ()
+    payload: int = PAYLOAD  # bytes that a request and an answer may have
     _turns: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def surplus(self) -> Sequence[Instance]:
+        """Instances that are not needed once all have come into service."""
+        return ()
+
+    def end(self) -> Sequence[Instance]:
+        """The instances to stop when the variant is no longer in service."""
+        return self.instances
 
     def holds(self, session: str) -> bool:
         """Whether one of the containers has this stateful session."""
@@ -54,11 +75,11 @@ class Variant:
     def take(
         self, session: str | None, tried: Set[Replica]
     ) -> tuple[Instance, Replica, object] | None:
-        """The instance whose turn it is, or that holds the session; None when none serves."""
+        """The instance whose turn it is, or that holds the session or model; None: none serves."""
         start, count = next(self._turns), len(self.instances)
         order = [self.instances[(start + i) % count] for i in range(count)]
         if session is not None:
-            order.sort(key=lambda i: i.replica is None or session not in i.replica.sessions)
+            order.sort(key=lambda i: i.replica is None or not i.replica.holds(session))
         for instance in order:
             replica = instance.replica
             if replica is None or replica in tried:
@@ -80,7 +101,8 @@ def count_types(plans: Iterable[Plan]) -> "Counter[str]":
     """How many instances of each type the plans ask for."""
     count: Counter[str] = Counter()
     for plan in plans:
-        count[plan.settings["InstanceType"]] += plan.count
+        if plan.serverless is None:
+            count[plan.settings["InstanceType"]] += plan.count
     return count
 
 
@@ -97,11 +119,32 @@ def summaries(variants: Iterable[Variant]) -> list[dict[str, Any]]:
             "DeployedImages": [variant.deployed],
             "CurrentWeight": variant.plan.weight,
             "DesiredWeight": variant.plan.weight,
-            "CurrentInstanceCount": variant.plan.count,
-            "DesiredInstanceCount": variant.plan.count,
+            **_capacity(variant.plan),
         }
         for variant in variants
     ]
+
+
+def _capacity(plan: Plan) -> dict[str, Any]:
+    if plan.serverless is not None:
+        return {"CurrentInstanceCount": 0, "CurrentServerlessConfig": plan.serverless}
+    return {"CurrentInstanceCount": plan.count, "DesiredInstanceCount": plan.count}
+
+
+def pending(plan: Plan, started: Any) -> dict[str, Any]:
+    """Its entry in PendingDeploymentSummary, of a deployment that `started` at this time."""
+    if plan.serverless is not None:
+        wanted: dict[str, Any] = {"DesiredServerlessConfig": plan.serverless}
+    else:
+        wanted = {"DesiredInstanceCount": plan.count, "InstanceType": plan.settings["InstanceType"]}
+    return {
+        "VariantName": plan.name,
+        "CurrentWeight": 0.0,
+        "DesiredWeight": plan.weight,
+        "CurrentInstanceCount": 0,
+        **wanted,
+        "VariantStatus": [{"Status": "Creating", "StartTime": started}],
+    }
 
 
 def close_captures(variants: Iterable[Variant]) -> None:

@@ -54,6 +54,67 @@ def fill(cloud, aws, image, until):
         EndpointName=aws.project, EndpointConfigName=name, Tags=aws.tags
     )
     cloud.deployed(aws.project)
+    automate(cloud, aws)
+
+
+def automate(cloud, aws):
+    """A rule, a schedule and alarms, one of which depends on another, and that on a third."""
+    events, scheduler = cloud.client("events"), cloud.client("scheduler")
+    sqs, cloudwatch, name = cloud.client("sqs"), cloud.client("cloudwatch"), aws.project
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    queue = attributes["Attributes"]["QueueArn"]
+    bus = f"{name}-bus"
+    events.create_event_bus(Name=bus)
+    for wanted in ({"Name": name}, {"Name": f"{name}-on-bus", "EventBusName": bus}):
+        events.put_rule(**wanted, EventPattern='{"source": ["mine"]}', Tags=aws.tags)
+    events.put_targets(Rule=name, Targets=[{"Id": "0", "Arn": queue}])
+    scheduler.create_schedule_group(Name=name, Tags=aws.tags)
+    scheduler.create_schedule(
+        Name="yearly",
+        GroupName=name,
+        ScheduleExpression="rate(365 days)",
+        StartDate="2100-01-01T00:00:00Z",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": queue, "RoleArn": aws.role},
+    )
+    cloudwatch.put_metric_alarm(
+        AlarmName=f"{name}-metric",
+        Namespace="Mine",
+        MetricName="m",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=5.0,
+        Statistic="Sum",
+        ComparisonOperator="GreaterThanThreshold",
+        Tags=aws.tags,
+    )
+    for above, below in ((f"{name}-a", f"{name}-metric"), (f"{name}-b", f"{name}-a")):
+        rule = f"ALARM({below})"
+        cloudwatch.put_composite_alarm(AlarmName=above, AlarmRule=rule, Tags=aws.tags)
+
+
+def tune(cloud, aws, image):
+    """A tuning job with a training job that still runs."""
+    job = cloud.request(image, PROGRAM)
+    algorithm = {"MetricDefinitions": [{"Name": "score", "Regex": "score=(.*)"}]}
+    members = ("RoleArn", "OutputDataConfig", "ResourceConfig", "StoppingCondition")
+    between = {"Name": "x", "MinValue": "0", "MaxValue": "1"}
+    cloud.sagemaker.create_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName=f"{aws.project}-tuning",
+        HyperParameterTuningJobConfig={
+            "Strategy": "Random",
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "score"},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1},
+            "ParameterRanges": {"ContinuousParameterRanges": [between]},
+        },
+        TrainingJobDefinition={
+            **{key: job[key] for key in members},
+            "AlgorithmSpecification": job["AlgorithmSpecification"] | algorithm,
+            "StaticHyperParameters": job["HyperParameters"],
+        },
+        Tags=aws.tags,
+    )
 
 
 def _log_or_nothing(cloud, job, kind="TrainingJobs"):
@@ -74,6 +135,9 @@ def projects(cloud, toy, until):
 
 def expected(project, bucket):
     return [
+        f"events Rule default/{project}",
+        f"events Rule {project}-bus/{project}-on-bus",
+        f"scheduler ScheduleGroup {project}",
         f"sagemaker Endpoint {project}",
         f"sagemaker EndpointConfig {project}-1",
         f"sagemaker Model {project}-1",
@@ -83,7 +147,10 @@ def expected(project, bucket):
         f"sagemaker ProcessingJob {project}-job",
         f"ecr Repository {project}",
         f"s3 Objects {bucket}",
+        f"cloudwatch CompositeAlarm {project}-b",
+        f"cloudwatch CompositeAlarm {project}-a",
         f"cloudformation Stack {project}",
+        f"cloudwatch MetricAlarm {project}-metric",
         f"logs LogGroup /aws/sagemaker/Endpoints/{project}",
     ]
 
@@ -132,6 +199,17 @@ def test_it_can_be_interrupted_and_repeated(cloud, toy, until):
     work.close()
     rest = list(cleanup.delete_all(aws))
     assert not set(first) & set(rest)
+    assert cleanup.inventory(aws) == []
+
+
+def test_a_tuning_job_that_runs_goes_with_its_training_jobs(cloud, toy, until):
+    aws = connect("local", cloud.account, project="fish")
+    tune(cloud, aws, toy)
+    until(lambda: "ready" in _log_or_nothing(cloud, f"{aws.project}-tuning-001"))
+    kinds = {item.kind for item in cleanup.inventory(aws)}
+    assert {"HyperParameterTuningJob", "TrainingJob"} <= kinds
+    deleted = [item.kind for item in cleanup.delete_all(aws)]
+    assert deleted.index("HyperParameterTuningJob") < deleted.index("TrainingJob")
     assert cleanup.inventory(aws) == []
 
 

@@ -113,6 +113,41 @@ def test_train_deploy_invoke_update_delete(cloud, penguins_image, penguins):
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
 
 
+def test_one_endpoint_without_instances_and_one_of_many_models(cloud, penguins_image, penguins):
+    cloud.put("penguins/training/training_data.csv", penguins)
+    channel = cloud.channel("training", f"s3://{cloud.aws.bucket}/penguins/training/")
+    job = cloud.train(penguins_image, InputDataConfig=[channel])
+    uri = job["ModelArtifacts"]["S3ModelArtifacts"]
+    for name in ("first", "second"):
+        prefix = cloud.put(f"models/{name}.tar.gz", cloud.get(uri)).rpartition("/")[0]
+    for name, container in {
+        "serverless": {"ModelDataUrl": uri},
+        "many": {"ModelDataUrl": f"{prefix}/", "Mode": "MultiModel"},
+    }.items():
+        cloud.sagemaker.create_model(
+            ModelName=name,
+            PrimaryContainer={"Image": penguins_image, **container},
+            ExecutionRoleArn=cloud.role,
+        )
+    config = {"MemorySizeInMB": 2048, "MaxConcurrency": 1}
+    cloud.sagemaker.create_endpoint_config(
+        EndpointConfigName="serverless",
+        ProductionVariants=[
+            {"VariantName": "v", "ModelName": "serverless", "ServerlessConfig": config}
+        ],
+    )
+    cloud.configure("many", {"AllTraffic": "many"})
+    row = {"body": "39.1,18.7,181,3750", "ContentType": "text/csv", "Accept": "text/csv"}
+    for name in ("serverless", "many"):
+        cloud.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        found = cloud.deployed(name)
+        assert found["EndpointStatus"] == "InService", found
+    answers = [cloud.invoke(name="serverless", **row)]
+    for target in ("first.tar.gz", "second.tar.gz", "first.tar.gz"):
+        answers.append(cloud.invoke(name="many", TargetModel=target, **row))
+    assert [answer["Body"].read() for answer in answers] == [b"Adelie\n"] * 4
+
+
 def test_a_job_that_fails_says_what_to_mend(cloud, penguins_image):
     cloud.put("training/rows.csv", "1,2,3,4,Adelie\n1,2,x,4,Gentoo\n")
     channel = cloud.channel("training", f"s3://{cloud.aws.bucket}/training/")
@@ -151,6 +186,7 @@ def test_every_waiter_of_what_is_served_has_a_test():
         "endpoint_in_service",
         "processing_job_completed_or_stopped",
         "training_job_completed_or_stopped",
+        "transform_job_completed_or_stopped",
     }
 
 
@@ -222,6 +258,48 @@ def process(cloud, image, program):
         },
         ProcessingResources={"ClusterConfig": cluster},
         RoleArn=cloud.role,
+    )
+
+
+@pytest.mark.parametrize("status", ["Completed", "Stopped"])
+def test_the_transform_waiter_ends_with_the_job(cloud, toy, status):
+    slow = "import time; time.sleep(60)"
+    transform(cloud, toy, {"program": slow} if status == "Stopped" else {"body": "an answer"})
+    if status == "Stopped":
+        cloud.sagemaker.stop_transform_job(TransformJobName="toy")
+    waiter = cloud.sagemaker.get_waiter("transform_job_completed_or_stopped")
+    waiter.wait(TransformJobName="toy", WaiterConfig=cloud.waiter)
+    found = cloud.sagemaker.describe_transform_job(TransformJobName="toy")
+    assert found["TransformJobStatus"] == status
+    if status == "Completed":
+        assert cloud.get(f"s3://{cloud.aws.bucket}/answers/order.out") == b"an answer"
+
+
+def test_the_transform_waiter_tells_of_a_failure(cloud, toy):
+    transform(cloud, toy, {"status": 400, "body": "no"})
+    waiter = cloud.sagemaker.get_waiter("transform_job_completed_or_stopped")
+    with pytest.raises(WaiterError, match="terminal failure state") as caught:
+        waiter.wait(TransformJobName="toy", WaiterConfig=cloud.waiter)
+    assert caught.value.last_response["TransformJobStatus"] == "Failed"
+
+
+def transform(cloud, image, order):
+    """Start a job that sends one order to the toy."""
+    uri = cloud.put("orders/order", json.dumps(order))
+    cloud.sagemaker.create_model(
+        ModelName="toy", PrimaryContainer={"Image": image}, ExecutionRoleArn=cloud.role
+    )
+    cloud.sagemaker.create_transform_job(
+        TransformJobName="toy",
+        ModelName="toy",
+        TransformInput={
+            "DataSource": {
+                "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri.removesuffix("order")}
+            },
+            "ContentType": "application/orders",
+        },
+        TransformOutput={"S3OutputPath": f"s3://{cloud.aws.bucket}/answers"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
     )
 
 

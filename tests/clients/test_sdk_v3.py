@@ -25,3 +25,14 @@ def test_process_with_a_script(tell, cloud):
     assert "Completed 1 rows" in tell(Path(sys.executable), "sdk_v3_processing.py")
     assert cloud.get(f"s3://{cloud.aws.bucket}/counted/rows") == b"1"
     assert cloud.sagemaker.list_processing_jobs()["ProcessingJobSummaries"] == []
+
+
+def test_tune(tell, cloud):
+    assert "best=sdk-v3-00" in tell(Path(sys.executable), "sdk_v3_tuning.py")
+    listed = cloud.sagemaker.list_hyper_parameter_tuning_jobs()
+    assert listed["HyperParameterTuningJobSummaries"] == []
+
+
+def test_transform(tell):
+    expected = "Completed ['answer 1', 'answer 2', 'answer 3', '']"
+    assert expected in tell(Path(sys.executable), "sdk_v3_transform.py")

@@ -53,9 +53,9 @@ class OptML:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    def start(self, program="train", folder=CONTAINER, **variables):
+    def start(self, program="train", folder=CONTAINER, options=(), **variables):
         return subprocess.Popen(
-            [folder / program],
+            [folder / program, *options],
             env=child_environment(self.base, **variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -173,3 +173,11 @@ def image(docker, tmp_path_factory):
     with FileLock(folder / "image.lock"):
         docker.build(CONTAINER, "byoc-tests/penguins:1")
     return "byoc-tests/penguins:1"
+
+
+@pytest.fixture
+def monitoring(ml, trained):
+    """A processing job of `monitor` for the penguins' model."""
+    from monitoring import Monitoring
+
+    return Monitoring(ml, trained.model)

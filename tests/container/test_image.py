@@ -64,7 +64,7 @@ print(json.dumps({
                p.is_symlink()],
     "modes": {p.name: oct(p.stat().st_mode & 0o777) for p in program.iterdir()},
     "crlf": [p.name for p in program.iterdir() if p.is_file() and b"\r" in p.read_bytes()],
-    "found": [shutil.which("train"), shutil.which("serve")],
+    "found": [shutil.which(name) for name in ("train", "serve", "monitor")],
     "ml": os.path.exists("/opt/ml"),
     "packages": {d.name.lower(): d.version for d in importlib.metadata.distributions()},
 }))
@@ -94,7 +94,14 @@ def test_the_base_is_pinned_by_version_and_digest():
 
 def test_only_what_the_image_needs_is_sent_to_the_builder():
     ignored = (CONTAINER / ".dockerignore").read_text().split()
-    assert ignored[ignored.index("*") :] == ["*", "!requirements.txt", "!train", "!serve", "!*.py"]
+    assert ignored[ignored.index("*") :] == [
+        "*",
+        "!requirements.txt",
+        "!train",
+        "!serve",
+        "!monitor",
+        "!*.py",
+    ]
 
 
 def test_the_size(docker, image):
@@ -134,9 +141,9 @@ def test_all_bytecode_is_there(content):
 
 
 def test_programs_are_found_executable_and_only_root_may_change_them(content):
-    assert content["found"] == ["/opt/program/train", "/opt/program/serve"]
+    assert content["found"] == [f"/opt/program/{name}" for name in ("train", "serve", "monitor")]
     modes = content["modes"]
-    assert {modes.pop(name) for name in ("train", "serve", "__pycache__")} == {"0o755"}
+    assert {modes.pop(name) for name in ("train", "serve", "monitor", "__pycache__")} == {"0o755"}
     assert set(modes.values()) == {"0o644"}
     assert content["others"] == []
     assert content["crlf"] == []
@@ -159,7 +166,7 @@ def test_the_same_sources_give_the_same_layers(docker, image, tmp_path):
     copy = tmp_path / "container"
     shutil.copytree(CONTAINER, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for path in copy.iterdir():
-        path.chmod(0o700 if path.name in ("train", "serve") else 0o600)
+        path.chmod(0o700 if path.name in ("train", "serve", "monitor") else 0o600)
         os.utime(path, (10**9, 10**9))
     before = set(docker("images", "--all", "--quiet").split())
     log = docker.build(copy, "byoc-tests/again:1", "--no-cache")
@@ -220,7 +227,22 @@ def test_training(docker: Docker, image, ml, table, options):
         folder.chmod(0o777)
     log = docker("run", "--rm", *options, f"--volume={ml.base}:/opt/ml", image, "train")
     assert "saved the model in /opt/ml/model" in log
-    assert sorted(path.name for path in ml.model.iterdir()) == ["metadata.json", "tree.npy"]
+    files = sorted(path.name for path in ml.model.iterdir())
+    assert files == ["baseline.json", "metadata.json", "tree.npy"]
+
+
+@pytest.mark.parametrize(
+    "options", [HARDENED, [*HARDENED, "--user=1234:1234"]], ids=["hardened", "user"]
+)
+def test_monitoring(docker: Docker, image, monitoring, penguins, options):
+    monitoring.capture(monitoring.asked([[float(cell) for cell in penguins[0][:4]]]))
+    for folder in (monitoring.output, monitoring.base / "output"):
+        folder.mkdir()
+        folder.chmod(0o777)
+    volume = f"--volume={monitoring.base}:/opt/ml"
+    log = docker("run", "--rm", *options, volume, "--entrypoint=monitor", image)
+    assert "Completed: no violations in 1 rows." in log
+    assert len(list(monitoring.output.iterdir())) == 3
 
 
 def test_training_is_stopped_and_keeps_its_model(docker: Docker, image, ml, table, until):

@@ -26,7 +26,18 @@ def test_the_model_metadata_and_metrics_are_saved(trained, table):
     assert metadata["data_sha256"] == hashlib.sha256(table.encode()).hexdigest()
     assert metadata["hyperparameters"]["max_depth"] == 4
     assert set(metadata["versions"]) == {"numpy", "scikit-learn"}
-    assert sorted(path.name for path in trained.model.iterdir()) == ["metadata.json", "tree.npy"]
+    files = sorted(path.name for path in trained.model.iterdir())
+    assert files == ["baseline.json", "metadata.json", "tree.npy"]
+    baseline = json.loads((trained.model / "baseline.json").read_text())
+    assert baseline["rows"] == sum(baseline["labels"].values()) == 273
+    validation = {"rows": 69, "accuracy": trained.metrics()["validation:accuracy"]}
+    assert baseline["validation"] == validation
+    for (low, high), values in zip(
+        metadata["training_ranges"], baseline["features"].values(), strict=True
+    ):
+        assert len(values) == 273
+        assert values == sorted(values)
+        assert (values[0], values[-1]) == pytest.approx((low, high))
     assert trained.metrics()["validation:accuracy"] > 0.9
     assert not (trained.output / "failure").exists()
 
@@ -36,7 +47,8 @@ def test_the_same_input_and_seed_give_the_same_bytes(trained, ml, table):
     ml.config("hyperparameters", {"cv_repeats": "2"})
     code, output = ml.train(PYTHONHASHSEED="7")
     assert code == 0, output
-    assert (ml.model / "tree.npy").read_bytes() == (trained.model / "tree.npy").read_bytes()
+    for name in ("baseline.json", "tree.npy"):
+        assert (ml.model / name).read_bytes() == (trained.model / name).read_bytes()
     ours, theirs = (
         json.loads((folder / "metadata.json").read_text()) for folder in (ml.model, trained.model)
     )

@@ -583,7 +583,8 @@ def test_the_real_container_trains_and_serves(mounts, penguins_tag, tmp_path, re
     code, lines = outcome(image, ml)
     assert code == 0, lines
     assert any(line.startswith("validation:accuracy=") for line in lines)
-    assert sorted(p.name for p in ml.model.iterdir()) == ["metadata.json", "tree.npy"]
+    files = sorted(p.name for p in ml.model.iterdir())
+    assert files == ["baseline.json", "metadata.json", "tree.npy"]
     with ENGINE.run(image, ["serve"], ml=ml) as server:
         assert server.ready(60), server.log
 

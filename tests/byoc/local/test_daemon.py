@@ -206,6 +206,31 @@ def test_what_is_kept_is_there_again(own_home, open_cloud, account, toy_folder, 
     assert cloud().client("s3").list_buckets()["Buckets"] == []
 
 
+def test_a_kept_serverless_endpoint_serves_again(own_home, open_cloud, account, toy_folder):
+    before = open_cloud(account)
+    engines.engine().build(toy_folder, "toy:1")
+    before.sagemaker.create_model(
+        ModelName="toy",
+        PrimaryContainer={"Image": before.push("toy:1")},
+        ExecutionRoleArn=before.role,
+    )
+    config = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
+    before.sagemaker.create_endpoint_config(
+        EndpointConfigName="toy",
+        ProductionVariants=[{"VariantName": "v", "ModelName": "toy", "ServerlessConfig": config}],
+    )
+    before.sagemaker.create_endpoint(EndpointName="toy", EndpointConfigName="toy")
+    before.deployed()
+    before.invoke("x")
+    assert daemon.down(keep=True)
+
+    after = open_cloud(account)
+    found = after.deployed()
+    assert found["EndpointStatus"] == "InService", found
+    assert found["ProductionVariants"][0]["CurrentServerlessConfig"] == config
+    assert json.loads(after.invoke("x")["Body"].read())["body"] == "x"
+
+
 def test_a_kept_queue_of_an_asynchronous_endpoint_goes_on(
     own_home, open_cloud, account, toy_folder, until, gate
 ):

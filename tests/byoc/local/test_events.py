@@ -11,9 +11,9 @@ SOURCE = {"source": ["aws.sagemaker"]}
 class Queue:
     """An SQS queue, and what has come to it."""
 
-    def __init__(self, cloud, name):
+    def __init__(self, cloud, name, **attributes):
         self._sqs = cloud.client("sqs")
-        self.url = self._sqs.create_queue(QueueName=name)["QueueUrl"]
+        self.url = self._sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
         attributes = self._sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
         self.arn = attributes["Attributes"]["QueueArn"]
         self.texts = []
@@ -35,7 +35,7 @@ class Queue:
 
 @pytest.fixture
 def queue(cloud):
-    return lambda name="events": Queue(cloud, name)
+    return lambda name="events", **attributes: Queue(cloud, name, **attributes)
 
 
 @pytest.fixture
@@ -78,6 +78,36 @@ def test_each_status_of_a_training_job_is_an_event(cloud, toy, queue, rule, unti
     assert last["detail"]["Tags"] == {}
     assert last["time"].endswith("Z")
     assert len({e["id"] for e in here.events}) == len(here.events)
+
+
+def test_processing_and_transform_jobs_tell_of_themselves(cloud, toy, queue, rule, until):
+    here = queue()
+    kinds = [f"SageMaker {kind} Job State Change" for kind in ("Processing", "Transform")]
+    rule("jobs", SOURCE | {"detail-type": kinds}, {"Arn": here.arn})
+    cluster = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 10}
+    cloud.sagemaker.create_processing_job(
+        ProcessingJobName="toy",
+        AppSpecification={"ImageUri": toy, "ContainerEntrypoint": ["true"]},
+        ProcessingResources={"ClusterConfig": cluster},
+        RoleArn=cloud.role,
+    )
+    cloud.sagemaker.create_model(
+        ModelName="toy", PrimaryContainer={"Image": toy}, ExecutionRoleArn=cloud.role
+    )
+    uri = cloud.put("nothing/here", "")
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri}
+    cloud.sagemaker.create_transform_job(
+        TransformJobName="toy",
+        ModelName="toy",
+        TransformInput={"DataSource": {"S3DataSource": source}},
+        TransformOutput={"S3OutputPath": f"s3://{cloud.aws.bucket}/answers"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+    until(lambda: len(here.events) == 4)
+    for kind in ("Processing", "Transform"):
+        details = [e["detail"] for e in here.events if kind in e["detail-type"]]
+        statuses = [detail[f"{kind}JobStatus"] for detail in details]
+        assert statuses == ["InProgress", "Completed"]
 
 
 def test_an_endpoint_tells_of_itself_in_capitals(cloud, toy, queue, rule, until):
@@ -127,6 +157,29 @@ def test_an_event_comes_once_for_each_rule_that_matches(queue, rule, publish):
     rule("three", {"source": ["yours"]}, {"Arn": here.arn})
     publish({})
     assert len(here.events) == 2
+
+
+def test_an_event_that_comes_twice_has_one_id_and_starts_one_job(cloud, toy, queue, rule, publish):
+    """EventBridge delivers at least once: who consumes must tell the second from a new one."""
+    here, once = queue(), queue("once.fifo", FifoQueue="true", ContentBasedDeduplication="true")
+    target = {"Arn": once.arn, "SqsParameters": {"MessageGroupId": "all"}}
+    for name in ("one", "two"):
+        rule(name, {"source": ["mine"]}, {"Arn": here.arn}, target)
+    publish({"n": 1})
+    publish({"n": 1})
+    first, again, new, _ = events = here.events
+    assert first == again
+    assert first["id"] != new["id"]
+    assert once.events == [first, new]
+    codes = []
+    for event in events:
+        try:
+            cloud.train(toy, TrainingJobName=f"job-{event['id']}")
+        except ClientError as error:
+            codes.append(error.response["Error"]["Code"])
+    assert codes == ["ResourceInUse"] * 2
+    jobs = cloud.sagemaker.list_training_jobs()["TrainingJobSummaries"]
+    assert {job["TrainingJobName"] for job in jobs} == {f"job-{e['id']}" for e in (first, new)}
 
 
 def test_a_target_that_is_gone_keeps_nobody_from_the_event(cloud, queue, rule, publish):

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import urllib3
+from botocore import xform_name
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from byoc.local.front import SERVICES
 from byoc.local.operations import OPERATIONS
 
 INVOCATIONS = 300
+TUNING = "HyperParameterTuningJobName"
 SERVING = "serving"  # model, configuration and endpoint that no random request names
 SERVED = [
     (service, name)
@@ -62,7 +64,7 @@ class Requests:
         if operation.name not in self._sound:
             return valid
         sound = self._sound[operation.name]
-        names = ("ModelName", "EndpointConfigName", "EndpointName", "TrainingJobName")
+        names = ("ModelName", "EndpointConfigName", "EndpointName", "TrainingJobName", TUNING)
         alone = valid.map(lambda request: {n: request[n] for n in names if n in request} | sound)
         return st.one_of(valid, valid.map(lambda request: request | sound), alone)
 
@@ -196,6 +198,8 @@ def requests(aws: LocalAWS, toy_tag: str) -> Requests:
     image = engines.engine().push(toy_tag, repository, ecr)
     iam = aws.client("iam")
     role = iam.create_role(RoleName="any", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]
+    trust = json.dumps(TRUST).replace("sagemaker.", "states.")
+    machines = iam.create_role(RoleName="machines", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
     aws.client("s3").create_bucket(Bucket="bucket")
     aws.client("s3").put_object(Bucket="bucket", Key="rows/1.csv", Body=b"1")
     variant: dict[str, Any] = {"VariantName": "v", "ModelName": "a", "InstanceType": "ml.m5.large"}
@@ -221,11 +225,23 @@ def requests(aws: LocalAWS, toy_tag: str) -> Requests:
                 "ClusterConfig": {"InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
             },
         },
+        "CreateTransformJob": {
+            "TransformInput": {
+                "DataSource": {
+                    "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/rows/"}
+                }
+            },
+            "TransformOutput": {"S3OutputPath": "s3://bucket/out"},
+            "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        },
+        "CreateStateMachine": {"definition": MACHINE, "roleArn": machines},
+        "UpdateStateMachine": {"definition": MACHINE},
         "UpdateEndpoint": {"EndpointConfigName": "a"},
         "UpdateEndpointWeightsAndCapacities": {
             "DesiredWeightsAndCapacities": [{"VariantName": "v", "DesiredInstanceCount": 2}]
         },
     }
+    sound["CreateHyperParameterTuningJob"] = tuning(sound["CreateTrainingJob"])
     sagemaker = aws.client("sagemaker")
     for name in ("a", SERVING):
         sagemaker.create_model(ModelName=name, ExecutionRoleArn=role["Arn"], **sound["CreateModel"])
@@ -235,6 +251,7 @@ def requests(aws: LocalAWS, toy_tag: str) -> Requests:
     arns = [f"arn:aws:sagemaker:us-east-1:{aws.account_id}:{kind}" for kind in KINDS]
     package_arn = f"arn:aws:sagemaker:us-east-1:{aws.account_id}:model-package/a/1"
     names = ["a", "a", "b", "A", "no-such-thing"]
+    states = f"arn:aws:states:us-east-1:{aws.account_id}"
     known: dict[str, list[Any]] = {
         "ImageUri": [image, image, image, f"{repository}:absent"],
         "LocalPath": ["/opt/ml/processing/a", "/opt/ml/processing/b/c", "/opt/ml/x"],
@@ -247,6 +264,13 @@ def requests(aws: LocalAWS, toy_tag: str) -> Requests:
         "EndpointName": names,
         "TrainingJobName": names,
         "ProcessingJobName": names,
+        "TransformJobName": names,
+        "name": names,
+        "roleArn": [machines],
+        "stateMachineArn": [f"{states}:stateMachine:{name}" for name in names],
+        "executionArn": [f"{states}:execution:{name}:{name}" for name in names],
+        "input": ["{}"],
+        TUNING: names,
         "VariantName": ["v", "w"],
         "ResourceArn": arns,
         "InstanceType": ["ml.m5.large", "ml.m5.large", "ml.p5.48xlarge"],
@@ -276,6 +300,23 @@ def requests(aws: LocalAWS, toy_tag: str) -> Requests:
     return Requests(known, sound)
 
 
+def tuning(training: dict[str, Any]) -> dict[str, Any]:
+    """Members of a tuning job that launches two such training jobs."""
+    metric = {"Name": "score", "Regex": "score=(.*)"}
+    algorithm = training["AlgorithmSpecification"] | {"MetricDefinitions": [metric]}
+    between = {"Name": "x", "MinValue": "0", "MaxValue": "1"}
+    return {
+        "HyperParameterTuningJobConfig": {
+            "Strategy": "Random",
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "score"},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1},
+            "ParameterRanges": {"ContinuousParameterRanges": [between]},
+        },
+        "TrainingJobDefinition": training | {"AlgorithmSpecification": algorithm},
+    }
+
+
+MACHINE = json.dumps({"StartAt": "A", "States": {"A": {"Type": "Pass", "End": True}}})
 KINDS = ("model/a", "endpoint/a", "endpoint-config/a", "training-job/a", "model/no-such-thing")
 
 
@@ -303,7 +344,7 @@ def end_all(sagemaker: Any, until: Callable[..., Any]) -> None:
     """Delete every endpoint and stop every job."""
     for endpoint in sagemaker.list_endpoints(MaxResults=100)["Endpoints"]:
         delete_endpoint(sagemaker, endpoint["EndpointName"])
-    for kind in ("Training", "Processing"):
+    for kind in ("HyperParameterTuning", "Training", "Processing", "Transform"):
         _end_jobs(sagemaker, kind, until)
 
 
@@ -311,13 +352,13 @@ def _end_jobs(sagemaker: Any, kind: str, until: Callable[..., Any]) -> None:
     summaries = functools.partial(_summaries, sagemaker, kind)
     for job in summaries(StatusEquals="InProgress"):
         name = job[f"{kind}JobName"]
-        getattr(sagemaker, f"stop_{kind.lower()}_job")(**{f"{kind}JobName": name})
+        getattr(sagemaker, xform_name(f"Stop{kind}Job"))(**{f"{kind}JobName": name})
     until(lambda: not summaries(StatusEquals="InProgress"))
     until(lambda: not summaries(StatusEquals="Stopping"))
 
 
 def _summaries(sagemaker: Any, kind: str, **wanted: Any) -> list[dict[str, Any]]:
-    rows = getattr(sagemaker, f"list_{kind.lower()}_jobs")(MaxResults=100, **wanted)
+    rows = getattr(sagemaker, xform_name(f"List{kind}Jobs"))(MaxResults=100, **wanted)
     return rows[f"{kind}JobSummaries"]
 
 
@@ -362,7 +403,7 @@ def test_no_request_breaks_it(aws, requests, until):
     http.clear()
     served = {name for _, name in SERVED}
     never = {name for name in served if not answered[name, 200]}
-    assert len(never) < len(served) / 3, never  # or else these requests would try little
+    assert len(never) < len(served) / 3, sorted(never)  # or else these requests would try little
     end_all(sagemaker, until)
     until(lambda: not grown(before, usage(aws)), "nothing leaked")
 

@@ -290,7 +290,6 @@ def test_what_is_missing_is_named(cloud, toy):
 @pytest.mark.parametrize(
     "container",
     [
-        {"Mode": "MultiModel"},
         {"ContainerMetricsConfig": {}},
     ],
 )
@@ -318,7 +317,6 @@ def test_several_containers_are_refused(cloud, toy):
 @pytest.mark.parametrize(
     ("variant", "said"),
     [
-        ({"ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}}, "Serverless"),
         ({"RoutingConfig": {"RoutingStrategy": "RANDOM"}}, "RoutingConfig"),
     ],
 )

@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import os
 import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -1082,13 +1083,13 @@ def test_a_container_beyond_the_memory_is_killed_with_awss_words(own_server, toy
     )
 
 
-def test_data_beyond_the_disk_are_not_fetched(own_server, toy_tag):
+def test_data_beyond_the_disk_are_not_fetched(own_server, toy_tag, until):
     cloud, server = own_server(disk=0.001)
     channels = [cloud.channel("x", cloud.put("data", b"x" * 1_500_000))]
     job = cloud.train(cloud.push(toy_tag), InputDataConfig=channels)
     assert job["FailureReason"] == "ClientError: Data download failed:Insufficient disk space"
     assert statuses(job) == ["Starting", "Downloading", "Failed"]
-    assert [p for p in server.platform.work.rglob("*") if p.is_file()] == []
+    until(lambda: not any(files for _, _, files in os.walk(server.platform.work)))
 
 
 def test_a_fault_of_the_platform_is_retried_as_often_as_wished(own_server, toy_folder, gate, until):

@@ -12,7 +12,9 @@ from sagemaker.deserializers import JSONDeserializer
 from sagemaker.estimator import Estimator
 from sagemaker.inputs import TrainingInput
 from sagemaker.model import Model
+from sagemaker.predictor import Predictor
 from sagemaker.serializers import CSVSerializer
+from sagemaker.serverless import ServerlessInferenceConfig
 
 image, bucket, role = sys.argv[1:]
 session = Session(default_bucket=bucket)
@@ -63,6 +65,26 @@ predictor.update_endpoint(
 )
 session.wait_for_endpoint("sdk-v2", poll=1)
 assert predictor.predict([[1, 2]])["environment"]["VERSION"] == "2"
+
+model = Model(
+    image_uri=image,
+    model_data=estimator.model_data,
+    role=role,
+    name="sdk-v2-serverless",
+    predictor_cls=Predictor,
+    sagemaker_session=session,
+)
+serverless = model.deploy(
+    endpoint_name="sdk-v2-serverless",
+    serverless_inference_config=ServerlessInferenceConfig(1024, 1),
+    serializer=CSVSerializer(),
+    deserializer=JSONDeserializer(),
+    wait=False,
+)
+session.wait_for_endpoint("sdk-v2-serverless", poll=1)
+assert serverless.predict([[1, 2]])["body"] == "1,2"
+serverless.delete_model()
+serverless.delete_endpoint()
 
 predictor.delete_model()
 predictor.delete_endpoint()  # and the configuration that the update made
