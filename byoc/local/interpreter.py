@@ -47,16 +47,21 @@ ENDS: dict[Any, ExecutionStatus] = {
 }
 
 
-def correct(ended: Callable[[Any], None], check: Callable[[dict[str, Any]], None]) -> None:
+def correct(changed: Callable[[Any], None], check: Callable[[dict[str, Any]], None]) -> None:
     """Put our tasks and corrections into moto.
 
-    `ended` is called with each execution that has come to its end by itself; `check` with each
-    machine that CloudFormation creates, as CreateStateMachine asks for it.
+    `changed` is called with each execution when it starts and when it has ended by itself; `check`
+    with each machine that CloudFormation creates, as CreateStateMachine asks for it.
     """
+
+    def start(self: ExecutionWorker) -> None:
+        _get_evaluation_environment(self)
+        changed(_execution(self))  # first: what starts may have ended before this returns
+        _moto_start(self)
 
     def reflect(self: BaseExecutionWorkerCommunication) -> None:
         _reflect(self.execution)
-        ended(self.execution)
+        changed(self.execution)
 
     def create(cls: Any, name: str, resource: Any, account: str, region: str, **_: Any) -> Any:
         request = _asked(resource["Properties"], name)
@@ -97,7 +102,7 @@ def correct(ended: Callable[[Any], None], check: Callable[[dict[str, Any]], None
         (ErrorEqualsDecl, "_eval_body", _matches),
         (ExecutionWorker, "_get_evaluation_environment", _get_evaluation_environment),
         (ExecutionWorker, "_execution_logic", _execution_logic),
-        (ExecutionWorker, "start", _start),
+        (ExecutionWorker, "start", start),
         (Execution, "__getstate__", _getstate),
     ):
         setattr(model, method, corrected)
@@ -201,16 +206,15 @@ def _get_evaluation_environment(self: ExecutionWorker) -> Environment:
     return self.env
 
 
-def _start(self: ExecutionWorker) -> None:
-    _get_evaluation_environment(self)
-    _moto_start(self)
+def _execution(worker: ExecutionWorker) -> Any:
+    return vars(worker._execution_communication)["execution"]
 
 
 def _execution_logic(self: ExecutionWorker) -> None:
     try:
         _moto_logic(self)
     except Exception as fault:  # of the interpreter, which must not leave it running for ever
-        execution: Any = vars(self._execution_communication)["execution"]
+        execution = _execution(self)
         if execution.exec_status == ExecutionStatus.RUNNING:
             log.exception("%s", execution.execution_arn)
             execution.error, execution.cause = "States.Runtime", f"{fault!r}"
