@@ -1,5 +1,7 @@
 """Deleting all of a project, and nothing of another."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,8 @@ from botocore.exceptions import ClientError
 
 from byoc import cleanup, connect
 
+# What stands before a name in an ARN or in the address of a queue.
+PLACE = re.compile(r"arn:aws:(sagemaker|sns|states):\S+:(model-package/|stateMachine:)?|http\S+/")
 TEMPLATE = Path(__file__).parents[2] / "infra/template.yaml"
 PROGRAM = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('ready'); time.sleep(600)"
 SCRIPT = "trap 'exit 0' TERM; echo ready; sleep 600 & wait"
@@ -58,14 +62,15 @@ def fill(cloud, aws, image, until):
 
 
 def automate(cloud, aws):
-    """A rule, a schedule and alarms, one of which depends on another, and that on a third."""
+    """A rule, a schedule, alarms that depend on each other, a machine that runs, and the told."""
     events, scheduler = cloud.client("events"), cloud.client("scheduler")
     sqs, cloudwatch, name = cloud.client("sqs"), cloud.client("cloudwatch"), aws.project
-    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    tags = {tag["Key"]: tag["Value"] for tag in aws.tags}
+    url = sqs.create_queue(QueueName=name, tags=tags)["QueueUrl"]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     queue = attributes["Attributes"]["QueueArn"]
     bus = f"{name}-bus"
-    events.create_event_bus(Name=bus)
+    events.create_event_bus(Name=bus, Tags=aws.tags)
     for wanted in ({"Name": name}, {"Name": f"{name}-on-bus", "EventBusName": bus}):
         events.put_rule(**wanted, EventPattern='{"source": ["mine"]}', Tags=aws.tags)
     events.put_targets(Rule=name, Targets=[{"Id": "0", "Arn": queue}])
@@ -89,9 +94,31 @@ def automate(cloud, aws):
         ComparisonOperator="GreaterThanThreshold",
         Tags=aws.tags,
     )
+    topic = cloud.client("sns").create_topic(Name=name, Tags=aws.tags)["TopicArn"]
+    cloud.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+    states = cloud.client("stepfunctions")
+    waiting = {"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 600, "End": True}}}
+    machine = states.create_state_machine(
+        name=name,
+        definition=json.dumps(waiting),
+        roleArn=_role_of_states(cloud),
+        tags=[{"key": tag["Key"], "value": tag["Value"]} for tag in aws.tags],
+    )
+    states.start_execution(stateMachineArn=machine["stateMachineArn"])
     for above, below in ((f"{name}-a", f"{name}-metric"), (f"{name}-b", f"{name}-a")):
         rule = f"ALARM({below})"
         cloudwatch.put_composite_alarm(AlarmName=above, AlarmRule=rule, Tags=aws.tags)
+
+
+def _role_of_states(cloud):
+    principal = {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}}
+    trust = {"Version": "2012-10-17", "Statement": [principal | {"Action": "sts:AssumeRole"}]}
+    iam = cloud.client("iam")
+    try:
+        made = iam.create_role(RoleName="states", AssumeRolePolicyDocument=json.dumps(trust))
+    except iam.exceptions.EntityAlreadyExistsException:
+        made = iam.get_role(RoleName="states")
+    return made["Role"]["Arn"]
 
 
 def tune(cloud, aws, image):
@@ -137,7 +164,9 @@ def expected(project, bucket):
     return [
         f"events Rule default/{project}",
         f"events Rule {project}-bus/{project}-on-bus",
+        f"events EventBus {project}-bus",
         f"scheduler ScheduleGroup {project}",
+        f"states StateMachine {project}",
         f"sagemaker Endpoint {project}",
         f"sagemaker EndpointConfig {project}-1",
         f"sagemaker Model {project}-1",
@@ -151,6 +180,8 @@ def expected(project, bucket):
         f"cloudwatch CompositeAlarm {project}-a",
         f"cloudformation Stack {project}",
         f"cloudwatch MetricAlarm {project}-metric",
+        f"sns Topic {project}",
+        f"sqs Queue {project}",
         f"logs LogGroup /aws/sagemaker/Endpoints/{project}",
     ]
 
@@ -159,9 +190,7 @@ def test_all_of_the_project_goes_and_nothing_else(cloud, projects):
     mine, other = projects
 
     def inventory(aws):
-        place = f"arn:aws:sagemaker:{cloud.region}:{cloud.account}:model-package/"
-        found = cleanup.inventory(aws)
-        rows = [" ".join(str(item).replace(place, "").split()) for item in found]
+        rows = [" ".join(PLACE.sub("", str(item)).split()) for item in cleanup.inventory(aws)]
         streams = [row for row in rows if row.startswith("logs LogStream")]
         assert all(row.startswith(f"logs LogStream {aws.project}-job/") for row in streams)
         return [row for row in rows if row not in streams]

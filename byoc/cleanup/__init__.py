@@ -1,0 +1,57 @@
+"""Find everything that carries the project's tag, delete it in the right order, prove it."""
+
+import functools
+from collections.abc import Iterator
+
+import boto3
+
+from byoc.cleanup import automation, sagemaker, storage
+from byoc.cleanup.kinds import Clients, Item, Kind
+from byoc.cleanup.sagemaker import delete_endpoint
+from byoc.connect import Connection
+
+__all__ = ["Item", "delete_all", "delete_endpoint", "inventory"]
+
+# In the order of deletion.
+KINDS: tuple[Kind, ...] = (
+    automation.RULES,  # what starts others comes first, so that nothing is started any more
+    automation.BUSES,
+    automation.SCHEDULE_GROUPS,
+    automation.STATE_MACHINES,
+    sagemaker.ENDPOINTS,
+    sagemaker.ENDPOINT_CONFIGS,
+    sagemaker.MODELS,
+    sagemaker.TUNING_JOBS,
+    sagemaker.PACKAGES,
+    sagemaker.GROUPS,
+    sagemaker.TRAINING_JOBS,
+    sagemaker.PROCESSING_JOBS,
+    storage.REPOSITORIES,
+    storage.OBJECTS,
+    automation.COMPOSITE_ALARMS,  # else a stack could not delete its alarms
+    storage.STACKS,
+    automation.METRIC_ALARMS,
+    automation.TOPICS,
+    automation.QUEUES,
+    storage.LOG_GROUPS,
+    storage.TRAINING_LOGS,
+    storage.PROCESSING_LOGS,
+)
+
+
+def inventory(aws: Connection) -> list[Item]:
+    """Everything of the project in this account and region, in the order of deletion."""
+    clients: Clients = functools.cache(boto3.client)
+    return [item for kind in KINDS for item in kind.list_items(aws, clients)]
+
+
+def delete_all(aws: Connection) -> Iterator[Item]:
+    """Delete everything of the project, and yield each item when it is gone.
+
+    May be interrupted and repeated at any point: what is gone is not in the inventory any more.
+    """
+    clients: Clients = functools.cache(boto3.client)
+    for kind in KINDS:
+        for item in kind.list_items(aws, clients):
+            kind.delete(item, clients)
+            yield item
