@@ -39,10 +39,16 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-def inventory(aws: Connection) -> list[Item]:
-    """Everything of the project in this account and region, in the order of deletion."""
+def inventory(aws: Connection, *kinds: str) -> list[Item]:
+    """Everything of the project in this account and region, in the order of deletion.
+
+    With `kinds`, such as "Endpoint", only what is of these; each must be an Item's kind.
+    """
     clients: Clients = functools.cache(boto3.client)
-    return [item for kind in KINDS for item in kind.list_items(aws, clients)]
+    if unknown := set(kinds) - {kind.name for kind in KINDS}:
+        raise ValueError(f"no kind of the inventory: {', '.join(sorted(unknown))}")
+    wanted = [kind for kind in KINDS if not kinds or kind.name in kinds]
+    return [item for kind in wanted for item in kind.list_items(aws, clients)]
 
 
 def delete_all(aws: Connection) -> Iterator[Item]:

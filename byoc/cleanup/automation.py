@@ -159,11 +159,11 @@ def _is_own(client: Any, arn: str, aws: Connection) -> bool:
     return aws.tags[0] in client.list_tags_for_resource(ResourceARN=arn)["Tags"]
 
 
-RULES = Kind(_list_rules, _delete_rule)
-BUSES = Kind(_list_buses, _delete_bus)
-SCHEDULE_GROUPS = Kind(_list_schedule_groups, _delete_schedule_group)
-STATE_MACHINES = Kind(_list_state_machines, _delete_state_machine)
-COMPOSITE_ALARMS = Kind(_listed_alarms("CompositeAlarm"), _delete_alarm)
-METRIC_ALARMS = Kind(_listed_alarms("MetricAlarm"), _delete_alarm)
-TOPICS = Kind(_list_topics, _delete_topic)
-QUEUES = Kind(_list_queues, _delete_queue)
+RULES = Kind("Rule", _list_rules, _delete_rule)
+BUSES = Kind("EventBus", _list_buses, _delete_bus)
+SCHEDULE_GROUPS = Kind("ScheduleGroup", _list_schedule_groups, _delete_schedule_group)
+STATE_MACHINES = Kind("StateMachine", _list_state_machines, _delete_state_machine)
+COMPOSITE_ALARMS = Kind("CompositeAlarm", _listed_alarms("CompositeAlarm"), _delete_alarm)
+METRIC_ALARMS = Kind("MetricAlarm", _listed_alarms("MetricAlarm"), _delete_alarm)
+TOPICS = Kind("Topic", _list_topics, _delete_topic)
+QUEUES = Kind("Queue", _list_queues, _delete_queue)

@@ -24,6 +24,7 @@ class Item:
 class Kind(NamedTuple):
     """`list_items` answers the project's items; `delete` returns when the item is gone."""
 
+    name: str  # as Item.kind
     list_items: Callable[[Connection, Clients], list[Item]]
     delete: Callable[[Item, Clients], Any]
 

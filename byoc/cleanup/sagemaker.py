@@ -32,9 +32,7 @@ def delete_endpoint(sagemaker: Any, name: str) -> None:
     waiter.wait(**wanted, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
 
 
-def _listed(
-    operation: str, kind: str, member: str = ""
-) -> Callable[[Connection, Clients], list[Item]]:
+def _listed(operation: str, kind: str, member: str) -> Callable[[Connection, Clients], list[Item]]:
     def list_items(aws: Connection, clients: Clients) -> list[Item]:
         pages = clients("sagemaker").get_paginator(operation).paginate()
         found = [row for page in pages for row in page[member or f"{kind}s"]]
@@ -93,25 +91,25 @@ def _stop(sagemaker: Any, kind: str, wanted: dict[str, str]) -> None:
         pass  # it has ended
 
 
-ENDPOINTS = Kind(_listed("list_endpoints", "Endpoint"), _delete_endpoint)
-ENDPOINT_CONFIGS = Kind(_listed("list_endpoint_configs", "EndpointConfig"), _delete_at_once)
-MODELS = Kind(_listed("list_models", "Model"), _delete_at_once)
-TUNING_JOBS = Kind(
-    _listed(
-        "list_hyper_parameter_tuning_jobs",
-        "HyperParameterTuningJob",
-        "HyperParameterTuningJobSummaries",
-    ),
+def _kind(name: str, plural: str, delete: Callable[[Item, Clients], Any], member: str = "") -> Kind:
+    return Kind(name, _listed(f"list_{plural}", name, member), delete)
+
+
+ENDPOINTS = _kind("Endpoint", "endpoints", _delete_endpoint)
+ENDPOINT_CONFIGS = _kind("EndpointConfig", "endpoint_configs", _delete_at_once)
+MODELS = _kind("Model", "models", _delete_at_once)
+TUNING_JOBS = _kind(
+    "HyperParameterTuningJob",
+    "hyper_parameter_tuning_jobs",
     _delete_tuning_job,
+    "HyperParameterTuningJobSummaries",
 )
-PACKAGES = Kind(_list_packages, _delete_at_once)
-GROUPS = Kind(
-    _listed("list_model_package_groups", "ModelPackageGroup", "ModelPackageGroupSummaryList"),
+PACKAGES = Kind("ModelPackage", _list_packages, _delete_at_once)
+GROUPS = _kind(
+    "ModelPackageGroup",
+    "model_package_groups",
     _delete_at_once,
+    "ModelPackageGroupSummaryList",
 )
-TRAINING_JOBS = Kind(
-    _listed("list_training_jobs", "TrainingJob", "TrainingJobSummaries"), _delete_job
-)
-PROCESSING_JOBS = Kind(
-    _listed("list_processing_jobs", "ProcessingJob", "ProcessingJobSummaries"), _delete_job
-)
+TRAINING_JOBS = _kind("TrainingJob", "training_jobs", _delete_job, "TrainingJobSummaries")
+PROCESSING_JOBS = _kind("ProcessingJob", "processing_jobs", _delete_job, "ProcessingJobSummaries")

@@ -107,7 +107,7 @@ def _log_streams(kind: str) -> Kind:
     def delete(item: Item, clients: Clients) -> Any:
         return clients("logs").delete_log_stream(logGroupName=group, logStreamName=item.name)
 
-    return Kind(list_items, delete)
+    return Kind("LogStream", list_items, delete)
 
 
 def _is_of_another(kind: str, name: str, aws: Connection, clients: Clients) -> bool:
@@ -122,9 +122,9 @@ def _is_of_another(kind: str, name: str, aws: Connection, clients: Clients) -> b
     return not is_own(arn, aws, clients)
 
 
-REPOSITORIES = Kind(_list_repositories, _delete_repository)
-OBJECTS = Kind(_list_objects, _empty_bucket)
-STACKS = Kind(_list_stacks, _delete_stack)
-LOG_GROUPS = Kind(_list_log_groups, _delete_log_group)
+REPOSITORIES = Kind("Repository", _list_repositories, _delete_repository)
+OBJECTS = Kind("Objects", _list_objects, _empty_bucket)
+STACKS = Kind("Stack", _list_stacks, _delete_stack)
+LOG_GROUPS = Kind("LogGroup", _list_log_groups, _delete_log_group)
 TRAINING_LOGS = _log_streams("TrainingJob")
 PROCESSING_LOGS = _log_streams("ProcessingJob")

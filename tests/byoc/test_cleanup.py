@@ -196,6 +196,8 @@ def test_all_of_the_project_goes_and_nothing_else(cloud, projects):
         return [row for row in rows if row not in streams]
 
     assert inventory(mine) == expected("fish", mine.bucket)
+    (model,) = cleanup.inventory(mine, "Model")
+    assert (model.kind, model.name) == ("Model", "fish-1")
     of_the_other = inventory(other)
     assert of_the_other == expected("fish-2", other.bucket)
 
@@ -240,6 +242,11 @@ def test_a_tuning_job_that_runs_goes_with_its_training_jobs(cloud, toy, until):
     deleted = [item.kind for item in cleanup.delete_all(aws)]
     assert deleted.index("HyperParameterTuningJob") < deleted.index("TrainingJob")
     assert cleanup.inventory(aws) == []
+
+
+def test_a_kind_that_the_inventory_does_not_know(cloud):
+    with pytest.raises(ValueError, match="no kind of the inventory: Modell"):
+        cleanup.inventory(cloud.aws, "Model", "Modell")
 
 
 def test_an_account_with_nothing_in_it(cloud):
