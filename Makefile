@@ -24,7 +24,7 @@ book: setup
 
 ## test: run every test, on each processor's own local AWS
 test: setup
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 ## bench: every figure of the Performance page, beside what one would otherwise use (QUICK=1: some)
 BENCHES := local_aws image serving rungs curves training book

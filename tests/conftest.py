@@ -100,6 +100,16 @@ ThreadingHTTPServer(address, Handler).serve_forever()
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no processor waits for it at the end."""
+    items.sort(key=lambda item: "notebooks" not in item.path.parts)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: half of what these tests do is waiting for a container."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The tests' own place for images and the local AWS, which is stopped at the end."""

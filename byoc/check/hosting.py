@@ -137,7 +137,7 @@ def model_read_only(subject: Subject) -> None:
             return
         said = refused.told
     except NoAnswer as error:
-        said = f"{error}; its last words: {' ⏎ '.join(server.container.log[-4:])[-300:]}"
+        said = f"{error}; its last words: {server.last_words}"
     with subject.serve(writable=True) as other:
         if other.invoke(sent.body, sent.content_type).status == 200:
             raise Broken(

@@ -75,7 +75,7 @@ def _refuses(subject: Subject, model: Path, what: str) -> str:
             raise Broken(
                 f"`serve` with {what}",
                 "it neither ends nor answers /ping, as if it tried again and again: "
-                + (" ⏎ ".join(server.container.log[-4:])[-400:] or "it logs nothing"),
+                + (server.last_words or "it logs nothing"),
             )
         if shown:
             return shown

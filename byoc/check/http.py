@@ -14,6 +14,7 @@ from byoc.check.clause import Broken
 from byoc.engines import Container
 
 TIMEOUT = 70.0  # seconds for an answer: what the platform allows, and what is needed to see it late
+LOG_PATIENCE = 0.3  # seconds in which a line that was written must come
 MOST = 32 * 2**20  # bytes of an answer that are read; the platform passes on less
 
 
@@ -117,6 +118,16 @@ class Server:
         listening = [c.laddr for c in opened if c.status == psutil.CONN_LISTEN]
         return ", ".join(sorted({f"{address.ip}:{address.port}" for address in listening}))
 
+    @property
+    def last_words(self) -> str:
+        """The end of its log, after what is on its way was read: a crash comes before its words."""
+        known = -1
+        for _ in range(10):  # one that never falls silent is cut off
+            if known == (known := len(self.container.log)):
+                break
+            time.sleep(LOG_PATIENCE)
+        return " ⏎ ".join(line for line in self.container.log[-4:] if line.strip())[-400:]
+
     def not_in_service(self, patience: float) -> Broken:
         """Why it did not come into service, as far as it can be told from outside."""
         code = self.container.poll()
@@ -126,11 +137,11 @@ class Server:
             last = str(error)
         end = "it still runs" if code is None else f"it ended with exit code {code}"
         end += f" and listens on {found}" if (found := self.listening) else ""
-        words = " ⏎ ".join(line for line in self.container.log[-4:] if line.strip())
+        words = self.last_words
         waited = min(patience, time.monotonic() - self.began)
         return Broken(
             f"`serve`, then GET /ping on port 8080 for {waited:.0f} s",
-            f"never 200; {end}; the last /ping: {last}; its last words: {words[-400:] or 'none'}",
+            f"never 200; {end}; the last /ping: {last}; its last words: {words or 'none'}",
         )
 
 

@@ -4,7 +4,7 @@ import time
 
 from byoc.check.clause import Broken, Kind, Level, clause
 from byoc.check.hosting import PAGE
-from byoc.check.http import NoAnswer, Reply, Server
+from byoc.check.http import LOG_PATIENCE, NoAnswer, Reply, Server
 from byoc.check.subject import Subject
 from byoc.engines.base import PING_TIMEOUT
 
@@ -12,7 +12,6 @@ GROUP = "Serving: GET /ping"
 UNHEALTHY = "The platform takes the container for unhealthy, and replaces it or fails the endpoint."
 MANY = 20
 SMALL = 2**16  # bytes
-LOG_PATIENCE = 0.3  # seconds in which a line that was written must come
 
 
 def ping(server: Server, method: str = "GET") -> Reply:
