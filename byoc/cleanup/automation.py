@@ -148,11 +148,12 @@ def _list_queues(aws: Connection, clients: Clients) -> list[Item]:
     urls = [url for page in pages for url in page.get("QueueUrls", [])]
     tags = {url: sqs.list_queue_tags(QueueUrl=url).get("Tags", {}) for url in urls}
     own = [url for url in urls if tags[url].get(tag["Key"]) == tag["Value"]]
-    return [Item("sqs", "Queue", url) for url in own]
+    return [Item("sqs", "Queue", url.rpartition("/")[2]) for url in own]
 
 
 def _delete_queue(item: Item, clients: Clients) -> None:
-    clients("sqs").delete_queue(QueueUrl=item.name)
+    sqs = clients("sqs")
+    sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=item.name)["QueueUrl"])
 
 
 def _is_own(client: Any, arn: str, aws: Connection) -> bool:

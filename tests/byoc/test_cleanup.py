@@ -9,8 +9,8 @@ from botocore.exceptions import ClientError
 
 from byoc import cleanup, connect
 
-# What stands before a name in an ARN or in the address of a queue.
-PLACE = re.compile(r"arn:aws:(sagemaker|sns|states):\S+:(model-package/|stateMachine:)?|http\S+/")
+# What stands before a name in an ARN.
+PLACE = re.compile(r"arn:aws:(sagemaker|sns|states):\S+:(model-package/|stateMachine:)?")
 TEMPLATE = Path(__file__).parents[2] / "infra/template.yaml"
 PROGRAM = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('ready'); time.sleep(600)"
 SCRIPT = "trap 'exit 0' TERM; echo ready; sleep 600 & wait"
