@@ -36,6 +36,7 @@ KINDS: tuple[Kind, ...] = (
     storage.LOG_GROUPS,
     storage.TRAINING_LOGS,
     storage.PROCESSING_LOGS,
+    storage.TRANSFORM_LOGS,
 )
 
 

@@ -436,9 +436,12 @@ def test_a_container_beyond_its_memory_is_killed_with_all_its_children(
 def test_what_a_container_uses_is_known(image, ml, until):
     built = image(train=python("hoard = b'x' * (1 << 26)", "while True: pass"))
     with ENGINE.run(built, ["train"], ml=ml) as container:
-        until(lambda: container.usage and container.usage.cpu > 10)
-        assert container.usage.memory > 1 << 26
-        assert 0 < container.usage.memory_percent <= 100
+
+        def seen():
+            usage = container.usage
+            return usage if usage and usage.cpu > 10 and usage.memory > 1 << 26 else None
+
+        assert 0 < until(seen).memory_percent <= 100
         container.stop(0)
 
 

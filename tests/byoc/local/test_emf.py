@@ -187,7 +187,7 @@ BREAKS = {
     "a time as text": document(metadata={"Timestamp": "2026-01-01T00:00:00Z"}),
     "no time": {**document(), "_aws": {"CloudWatchMetrics": [{}]}},
     "seconds for a time": document(metadata={"Timestamp": int(time.time())}),
-    "the far future": document(metadata={"Timestamp": int((time.time() + 8000) * 1000)}),
+    "the far future": document(metadata={"Timestamp": int((time.time() + 80_000) * 1000)}),
     "no directives": document(metadata={"CloudWatchMetrics": 5}),
 }
 
