@@ -18,6 +18,8 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from byoc.local import buckets
 
 _LOCK = threading.Lock()
+# Given account, region, role, action, resource and condition keys: why the role may not, or "".
+RefusesRole = Callable[[str, str, str, str, str, dict[str, str]], str]
 KEPT = 64  # clients; each takes a megabyte or more
 _ADDRESS = "http://127.0.0.1"  # nothing is sent there
 
@@ -25,8 +27,8 @@ _ADDRESS = "http://127.0.0.1"  # nothing is sent there
 class Clients:
     """boto3 clients at a WSGI application, one for each service, account and region."""
 
-    def __init__(self, application: Callable) -> None:
-        self._application = application
+    def __init__(self, application: Callable, refuses: RefusesRole) -> None:
+        self._application, self._refuses = application, refuses
         self.url = _ADDRESS  # where others reach it, which some answers name
         self._get = functools.lru_cache(maxsize=KEPT)(self._create)
 
@@ -50,7 +52,9 @@ class Clients:
         send = functools.partial(self._send, account)
         client.meta.events.register("before-send", send)
         if role is not None:
-            buckets.guard(client, account, role)
+            buckets.guard(
+                client, account, role, functools.partial(self._refuses, account, region, role)
+            )
         return client
 
     def _send(self, account: str, request: AWSPreparedRequest, **_: Any) -> AWSResponse:

@@ -93,6 +93,7 @@ class Front:
 
     def _route(self, call: Call) -> Response | Answer:
         context = Context(self.platform, call.caller.account, call.caller.region)
+        self.platform.authority.check(context, call)
         if call.method == "POST" and (match := INVOCATIONS.fullmatch(call.raw_path)):
             invoke = invoke_endpoint_with_response_stream if match[2] else invoke_endpoint
             return invoke(context, unquote(match[1]), call.environ)

@@ -13,6 +13,7 @@ from byoc.local.slots import Slots
 from byoc.local.state import Resource, State
 
 if TYPE_CHECKING:
+    from byoc.local.authorisation import Authority
     from byoc.local.trail import Trail
 
 # In the JSON protocols it takes a Context and the request's members, and returns the answer's.
@@ -50,6 +51,7 @@ class Platform:
     clients: Clients
     slots: Slots  # one for each training or processing job that may run at a time
     trail: "Trail"
+    authority: "Authority"
 
 
 @dataclass(frozen=True)
