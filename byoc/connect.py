@@ -76,10 +76,10 @@ def connect(
 ) -> Connection:
     """Point boto3, the AWS CLI and the SageMaker SDK of this process at the target.
 
-    For `local` the local AWS is started if need be, and keys of a role that `byoc env --role` has put
-    into the environment stay; for `aws` the credentials at hand must
-    belong to `account_id`. Creates nothing. Raises ByocError with one sentence when a value is
-    wrong or the identity is missing or another's.
+    For `local` the local AWS is started if need be, and keys of a role that `byoc env --role` put
+    into the environment stay; for `aws` the credentials at hand must belong to `account_id`.
+    Creates nothing. Raises ByocError with one sentence when a value is wrong or the identity is
+    missing or another's.
     """
     check(target, account_id, region, project)
     if target == "local":

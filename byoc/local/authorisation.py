@@ -79,7 +79,7 @@ class Authority:
         values = conditions.of_request(call, asked.prefix, asked.parameters)
         match = APPLICATION.search(call.request.headers.get("User-Agent", ""))
         for action, resource in actions.asks(context, call, asked):
-            known = _with_service(values, action, asked.prefix)
+            known = _of_action(values, action, asked.prefix)
             verdict = self._judge(context, caller, action, resource, known)
             self._record(caller.arn, action, resource, known, verdict, match and match[1])
             if self.enforces and not verdict.allowed:
@@ -257,10 +257,14 @@ def _unknown(keys: list[str]) -> str:
     return f"because the local AWS can't evaluate the condition key {named}"
 
 
-def _with_service(values: conditions.Known, action: str, prefix: str) -> conditions.Known:
+def _of_action(values: conditions.Known, action: str, prefix: str) -> conditions.Known:
+    """The condition keys of one action: handing over a role and tagging know less than the call."""
     service = conditions.PASSED_TO.get(prefix)
     if action == "iam:PassRole" and service:
-        return {**values, "iam:PassedToService": service}
+        plain = {n: v for n, v in values.items() if n.partition(":")[2].lower() in PLAIN}
+        return {**plain, "iam:PassedToService": service}
+    if action == "sagemaker:AddTags":
+        return {n: v for n, v in values.items() if not n.startswith("sagemaker:")}
     return values
 
 

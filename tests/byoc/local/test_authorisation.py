@@ -446,15 +446,17 @@ def test_the_execution_role_needs_the_data_and_the_image(strict, toy_tag):
     assert (
         f'User: {who} is not authorized to perform: s3:PutObject on resource: "{bucket}/out/'
     ) in failed["FailureReason"]
-    logs = allow("logs:*")
-    may(
-        *pull,
-        logs,
-        allow(["s3:ListBucket", "s3:GetObject", "s3:PutObject"], [bucket, f"{bucket}/*"]),
-    )
-    assert (
-        strict.train(image, "pass", InputDataConfig=[channel])["TrainingJobStatus"] == "Completed"
-    )
+    data = allow(["s3:ListBucket", "s3:GetObject", "s3:PutObject"], [bucket, f"{bucket}/*"])
+    may(*pull, data)
+    silent = strict.train(image, "print('x')", InputDataConfig=[channel])
+    assert silent["TrainingJobStatus"] == "Completed"
+    groups = strict.client("logs").describe_log_groups()["logGroups"]
+    assert groups == []  # as on AWS, a role that may not write logs writes none
+    assert strict.client("cloudwatch").list_metrics()["Metrics"] == []
+    may(*pull, data, allow("logs:*"), allow("cloudwatch:PutMetricData"))
+    loud = strict.train(image, "print('x')", InputDataConfig=[channel])
+    assert strict.log("/aws/sagemaker/TrainingJobs", loud["TrainingJobName"]) == ["x"]
+    assert strict.client("cloudwatch").list_metrics()["Metrics"] != []
 
 
 def forged(strict, keys, service, method="POST", path="/", body=b"", **headers):
