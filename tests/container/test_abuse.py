@@ -60,7 +60,7 @@ def raw(server, *parts, timeout=10.0):
         try:
             for part in parts:
                 connection.sendall(part)
-            connection.settimeout(1.0)
+            connection.settimeout(0.5)
             while part := connection.recv(65536):
                 answer += part
         except OSError:

