@@ -189,7 +189,7 @@ def _check_unambiguous(call: Call, model: Any, service: str) -> None:
     wrong = bool(said - {model.name}) or model.service_model.service_name != known
     if service == "s3":
         settings = set(call.request.args) & _settings_of_s3()
-        wrong = wrong or len(settings) > 1 or call.request.path.startswith(("/moto-api", "/_aws"))
+        wrong = wrong or len(settings) > 1
     if wrong:
         raise _unclear(call)
 
