@@ -57,7 +57,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--port", default=0, help="Listen here; a free port otherwise.")
-@click.option("--option", "chosen", multiple=True, metavar="NAME=NUMBER", help=_options())
+@click.option("--option", "chosen", multiple=True, metavar="NAME=VALUE", help=_options())
 @JSON
 def up(port: int, chosen: tuple[str, ...], as_json: bool) -> None:
     """Start the local AWS, unless it runs; returns when it answers.
@@ -133,18 +133,22 @@ def _age(since: float) -> str:
 @main.command()
 @ACCOUNT
 @REGION
-def env(account_id: str, region: str) -> None:
+@click.option("--role", help="With keys of this role, taken on; else the account's own.")
+def env(account_id: str, region: str, role: str | None) -> None:
     """Print the lines that lead a shell's AWS clients to the local AWS.
 
     Example: eval "$(byoc env --account-id 000012345678 --region eu-west-1)"
     """
-    from byoc.connect import check, in_the_way, local_variables
+    from byoc.connect import check, in_the_way, keys_of, local_variables
     from byoc.local import daemon
 
     check("local", account_id, region)
     running = daemon.up()
     click.echo(f"unset {' '.join(in_the_way())}")
-    for name, value in local_variables(running.url, account_id, region).items():
+    variables = local_variables(running.url, account_id, region)
+    if role is not None:
+        variables |= keys_of(role, running.url, account_id, region)
+    for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
 

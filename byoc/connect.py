@@ -18,6 +18,8 @@ PROJECT_LENGTH = 24  # the bucket's name, which holds it, must stay within S3's 
 
 SDK_CONFIG = Path(__file__).with_name("sagemaker-config.yaml")
 
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
 # Variables that would lead a client past the local AWS.
 IN_THE_WAY = (
     "AWS_PROFILE",
@@ -74,17 +76,21 @@ def connect(
 ) -> Connection:
     """Point boto3, the AWS CLI and the SageMaker SDK of this process at the target.
 
-    For `local` the local AWS is started if need be; for `aws` the credentials at hand must
-    belong to `account_id`. Creates nothing. Raises ByocError with one sentence when a value is
-    wrong or the identity is missing or another's.
+    For `local` the local AWS is started if need be, and keys of a role that `byoc env --role` put
+    into the environment stay; for `aws` the credentials at hand must belong to `account_id`.
+    Creates nothing. Raises ByocError with one sentence when a value is wrong or the identity is
+    missing or another's.
     """
     check(target, account_id, region, project)
     if target == "local":
         from byoc.local import daemon
 
-        os.environ.update(local_variables(daemon.up().url, account_id, region))
+        url = daemon.up().url
+        keys = _keys_of_a_role(url, account_id)
+        os.environ.update(local_variables(url, account_id, region))
         for name in in_the_way():
             os.environ.pop(name, None)
+        os.environ.update(keys)
     else:
         os.environ.update(_common(region))
         if "127.0.0.1" in os.environ.get("AWS_ENDPOINT_URL", ""):
@@ -94,6 +100,41 @@ def connect(
         _check_identity(account_id, region)
     boto3.setup_default_session()
     return Connection(target, account_id, region, project)
+
+
+def keys_of(role: str, url: str, account_id: str, region: str) -> dict[str, str]:
+    """The variables that hold keys of a role of the account at the local AWS, taken on now."""
+    partition = boto3.session.Session().get_partition_for_region(region)
+    arn = f"arn:{partition}:iam::{account_id}:role/{role}"
+    sts = boto3.session.Session().client(
+        "sts",
+        region_name=region,
+        endpoint_url=url,
+        aws_access_key_id=account_id,
+        aws_secret_access_key="local",
+    )
+    given = sts.assume_role(RoleArn=arn, RoleSessionName="byoc")["Credentials"]
+    return dict(
+        zip(
+            KEYS,
+            (given[k] for k in ("AccessKeyId", "SecretAccessKey", "SessionToken")),
+            strict=True,
+        )
+    )
+
+
+def _keys_of_a_role(url: str, account_id: str) -> dict[str, str]:
+    """The keys in the environment, if they are those of a role or user of the account, made here:
+    who has taken on a role wants to stay in it."""
+    keys = {name: os.environ[name] for name in KEYS if name in os.environ}
+    if os.environ.get("AWS_ENDPOINT_URL") != url or not keys.get(KEYS[0], "").startswith("A"):
+        return {}
+    try:
+        identity = boto3.session.Session().client("sts", endpoint_url=url).get_caller_identity()
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+        return {}
+    known = identity["Account"] == account_id and not identity["Arn"].endswith(":root")
+    return keys if known else {}
 
 
 def local_variables(url: str, account_id: str, region: str) -> dict[str, str]:

@@ -33,6 +33,7 @@ def run_all(paths: Sequence[Path], output: Path, parameters: Mapping[str, str]) 
             names = ", ".join(sorted(unknown))
             raise ByocError(f"{path.name} has no parameter {names}: add it to its parameters cell.")
         target = output / path.name
+        os.environ["AWS_SDK_UA_APP_ID"] = path.stem[:50]  # which CloudTrail then shows
         try:
             papermill.execute_notebook(
                 str(path),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 PART = 2**14  # rows that are walked together: so many fit a processor's cache
+LARGEST = 2**28  # bytes of a file of the model that is read at all: a tree takes thousands
 LIBRARIES = ("numpy", "scikit-learn")  # whose versions are noted beside the model
 
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
@@ -129,6 +130,9 @@ def save(model: Model, folder: Path) -> None:
 
 def load(folder: Path) -> Model:
     """Read the model back, trusting nothing in the file: a ValueError says what is wrong."""
+    for name in ("metadata.json", "tree.npy"):
+        if (folder / name).stat().st_size > LARGEST:  # a hole takes no disk, but memory
+            raise ValueError(f"{name} is larger than {LARGEST // 2**20} MB")
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     classes, count = np.array(metadata["classes"]), len(metadata["feature_names"])
     nodes = np.load(folder / "tree.npy", allow_pickle=False)

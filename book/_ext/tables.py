@@ -39,7 +39,8 @@ class Choices(Table):
     def lines(self):
         yield from ("| Option | Default | Meaning |", "|---|---|---|")
         for option in fields(Options):
-            default = "no limit" if option.default is None else f"{option.default:g}"
+            known = option.default
+            default = f"{known:g}" if isinstance(known, int | float) else known or "no limit"
             yield f"| `{option.name}` | {default} | {option.metadata['help']} |"
 
 

@@ -5,6 +5,7 @@ Source: API Reference, S3DataSource and ContainerDefinition ("the same AWS Regio
 "Cross-account policy evaluation logic".
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -23,11 +24,15 @@ ACTIONS = {
 }
 
 
-def guard(client: Any, account: str, role: str) -> None:
+Refuses = Callable[[str, str, dict[str, str]], str]
+
+
+def guard(client: Any, account: str, role: str, refuses: Refuses) -> None:
     """Let an S3 client of the account do what SageMaker may do with `role` (an ARN), and no more.
 
-    It raises ClientError for a bucket of another region, and for one of another account whose
-    policy doesn't allow the role the action. What the role's own policies say is not asked.
+    It raises ClientError for a bucket of another region, for one of another account whose policy
+    doesn't allow the role the action, and for what the role's own policies refuse: `refuses` says
+    why, given action, resource and condition keys.
     """
     region = client.meta.region_name
 
@@ -42,6 +47,10 @@ def guard(client: Any, account: str, role: str) -> None:
             )
         if bucket.account_id != account and not _shared(bucket, model.name, params, account, role):
             raise _refusal("AccessDenied", "Access Denied", model.name)
+        action, resource, values = _asked(bucket, model.name, params)
+        why = refuses(action, resource, values)
+        if why:
+            raise _refusal("AccessDenied", why, model.name)
 
     client.meta.events.register("before-parameter-build.s3", check)
 
@@ -53,17 +62,33 @@ def _bucket(name: str) -> FakeBucket | None:
     return s3_backends[owner][partition].buckets.get(name)
 
 
-def _shared(
-    bucket: FakeBucket, operation: str, params: dict[str, Any], account: str, role: str
-) -> bool:
+def policy_of(arn: str) -> tuple[str, str | None] | None:
+    """The account and the policy of the bucket, or of the object's bucket, with this ARN."""
+    parts = arn.split(":", 5)
+    bucket = _bucket(parts[5].partition("/")[0]) if parts[2:3] == ["s3"] else None
+    if bucket is None:
+        return None
+    return bucket.account_id, bucket.policy.decode() if bucket.policy else None
+
+
+def _asked(
+    bucket: FakeBucket, operation: str, params: dict[str, Any]
+) -> tuple[str, str, dict[str, str]]:
+    """Action, resource and condition keys of an operation."""
     action, resource = ACTIONS[operation], bucket.arn
     if action != "s3:ListBucket":
         resource += f"/{params['Key']}"
+    return action, resource, {"s3:prefix": params["Prefix"]} if "Prefix" in params else {}
+
+
+def _shared(
+    bucket: FakeBucket, operation: str, params: dict[str, Any], account: str, role: str
+) -> bool:
+    action, resource, known = _asked(bucket, operation, params)
     values: dict[str, str | list[str]] = {"aws:PrincipalArn": role, "aws:PrincipalAccount": account}
-    if "Prefix" in params:
-        values["s3:prefix"] = params["Prefix"]
     text = bucket.policy.decode() if bucket.policy else None
-    return policies.grants(text, action, resource, values, policies.principals(account, role))
+    names = policies.principals(account, role)
+    return policies.grants(text, action, resource, {**values, **known}, names)
 
 
 def _refusal(code: str, message: str, operation: str) -> ClientError:

@@ -13,11 +13,15 @@ from typing import Any
 import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from byoc.local import buckets
 
 _LOCK = threading.Lock()
+# Given account, region, role, action, resource and condition keys: why the role may not, or "".
+RefusesRole = Callable[[str, str, str, str, str, dict[str, str]], str]
+REFUSED = "AccessDeniedException"
 KEPT = 64  # clients; each takes a megabyte or more
 _ADDRESS = "http://127.0.0.1"  # nothing is sent there
 
@@ -25,15 +29,15 @@ _ADDRESS = "http://127.0.0.1"  # nothing is sent there
 class Clients:
     """boto3 clients at a WSGI application, one for each service, account and region."""
 
-    def __init__(self, application: Callable) -> None:
-        self._application = application
+    def __init__(self, application: Callable, refuses: RefusesRole) -> None:
+        self._application, self._refuses = application, refuses
         self.url = _ADDRESS  # where others reach it, which some answers name
         self._get = functools.lru_cache(maxsize=KEPT)(self._create)
 
     def get(self, service: str, account: str, region: str, role: str | None = None) -> Any:
         """The client of `service` that acts for the account in the region.
 
-        With a role's ARN, S3's client uses only the buckets that SageMaker may use for the role.
+        With a role's ARN it does only what SageMaker may do for the role, which raises ClientError.
         """
         with _LOCK:  # a session is not safe for several threads, its clients are
             return self._get(service, account, region, role)
@@ -50,7 +54,11 @@ class Clients:
         send = functools.partial(self._send, account)
         client.meta.events.register("before-send", send)
         if role is not None:
-            buckets.guard(client, account, role)
+            refuses = functools.partial(self._refuses, account, region, role)
+            if service == "s3":
+                buckets.guard(client, account, role, refuses)
+            else:
+                _guard(client, account, refuses)
         return client
 
     def _send(self, account: str, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
@@ -69,6 +77,24 @@ class Clients:
         chunks, status, headers = run_wsgi_app(self._application, builder.get_environ())
         code = int(status.split()[0])
         return AWSResponse(request.url, code, dict(headers), _Raw(b"".join(chunks)))
+
+
+def _guard(client: Any, account: str, refuses: Callable[[str, str, dict[str, str]], str]) -> None:
+    """Let a client of logs or metrics do what a role may do."""
+    region = client.meta.region_name
+    place = f"arn:{client.meta.partition}:logs:{region}:{account}:log-group:"
+
+    def check(params: dict[str, Any], model: Any, **_: Any) -> None:
+        service, resource = model.service_model.service_name, "*"
+        if "logGroupName" in params:
+            stream = params.get("logStreamName", "")
+            resource = f"{place}{params['logGroupName']}:log-stream:{stream}"
+        known = {"cloudwatch:namespace": params["Namespace"]} if "Namespace" in params else {}
+        why = refuses(f"{service}:{model.name}", resource, known)
+        if why:
+            raise ClientError({"Error": {"Code": REFUSED, "Message": why}}, model.name)
+
+    client.meta.events.register("before-parameter-build", check)
 
 
 class _Raw(io.BytesIO):

@@ -28,7 +28,7 @@ from byoc.local.distribution import PIECE, Distribution, Unavailable
 from byoc.local.errors import AWSError
 from byoc.local.registry import ImageTagAlreadyExistsException
 from byoc.local.registry_access import Place, holder_of, place_of
-from byoc.local.service import Platform
+from byoc.local.service import Context, Platform
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +93,17 @@ class Registry:
                     raise AWSError("UNSUPPORTED", "The operation is unsupported.", 405)
                 action, handler = methods[request.method]
                 place = place_of(holder, match[1], action)
+                self._check(place, action)
                 return handler(self, request, place, match[2])
         raise AWSError("UNSUPPORTED", f"The local ECR has nothing at {request.path}.", 404)
+
+    def _check(self, place: Place, action: str) -> None:
+        """Raise AWSError unless the holder's own policies allow this."""
+        holder = place.holder
+        context = Context(self._platform, holder.account, holder.region)
+        self._platform.authority.check_registry(
+            context, holder.access_key, action, place.repository.arn
+        )
 
     def _get_manifest(self, request: Request, place: Place, reference: str) -> Response:
         image = place.image(reference)
@@ -158,6 +167,7 @@ class Registry:
         if "mount" in request.args and "from" in request.args:
             with contextlib.suppress(AWSError):
                 source = place_of(place.holder, request.args["from"], "ecr:GetDownloadUrlForLayer")
+                self._check(source, "ecr:GetDownloadUrlForLayer")
                 mount = {"mount": request.args["mount"], "from": source.inner}
         answer = self._pass_on(request, place, "blobs/uploads/", urlencode(mount))
         return self._noted(place, answer)

@@ -23,6 +23,7 @@ class Program:
     """What each host runs; the names of log streams begin with `job`."""
 
     job: str
+    role: str
     log_group: str
     image: Image
     instance_type: str
@@ -78,7 +79,7 @@ class Fleet:
 
     def _run_in(self, network: Network | None, mls: Mapping[str, OptML]) -> None:
         program, moment = self._program, int(dt.datetime.now().timestamp() * 1000)
-        logs = self._context.client("logs")
+        logs = self._context.client_as("logs", program.role)
         followers = []
         try:
             for host, ml in mls.items():
@@ -146,5 +147,5 @@ class Fleet:
     def _publish(self) -> None:
         disk = shutil.disk_usage(self._context.platform.work)
         usage = {host: container.usage for host, container in self._containers.items()}
-        cloudwatch = self._context.client("cloudwatch")
+        cloudwatch = self._context.client_as("cloudwatch", self._program.role)
         self._metrics.publish(cloudwatch, usage, 100 * disk.used / disk.total)

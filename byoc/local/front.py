@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 INVOCATIONS = re.compile(r"/endpoints/([^/]*)/invocations(-response-stream)?")
 ASYNC = re.compile(r"/endpoints/([^/]*)/async-invocations")
+MOTO = "/moto-api"  # without a key they would forget everything, and write files where they like
 # Services of which we answer operations in the JSON protocol, by what X-Amz-Target calls them.
 # What they lack in OPERATIONS is moto's; SageMaker's is all ours.
 SERVICES = {
@@ -61,6 +62,9 @@ class Front:
         call = Call(environ)
         if call.from_a_web_page:
             refused = Response("The local AWS does not talk to web pages.", 403)
+            return refused(environ, start_response)
+        if environ["PATH_INFO"].startswith(MOTO):
+            refused = refusal(call, not_implemented("moto's own pages"))
             return refused(environ, start_response)
         if environ["PATH_INFO"] == STATUS:
             runs = json.dumps(status.runs(self.platform))
@@ -93,6 +97,7 @@ class Front:
 
     def _route(self, call: Call) -> Response | Answer:
         context = Context(self.platform, call.caller.account, call.caller.region)
+        self.platform.authority.check(context, call)
         if call.method == "POST" and (match := INVOCATIONS.fullmatch(call.raw_path)):
             invoke = invoke_endpoint_with_response_stream if match[2] else invoke_endpoint
             return invoke(context, unquote(match[1]), call.environ)

@@ -1,12 +1,18 @@
 """cheroot's connections, made quick for clients that send one request after the other."""
 
 import io
+import re
 import select
 import socket
 from typing import Any
 
-from cheroot.server import HTTPConnection, HTTPRequest
+from cheroot.server import HeaderReader, HTTPConnection, HTTPRequest
 
+HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00\r\n]*)\r\n")
+FRAMING = {
+    b"content-length": re.compile(rb"[0-9]{1,18}"),
+    b"transfer-encoding": re.compile(rb"[^,]*"),
+}
 NEXT = 20  # milliseconds in which a thread waits for its connection's next request
 
 
@@ -66,8 +72,36 @@ class _Writer:
         return len(data)
 
 
+class _Headers(HeaderReader):
+    """Refuses headers of which two readers would see two different requests.
+
+    Source: RFC 9112, "Message Body Length" and "Field Syntax"; cheroot takes them all.
+    """
+
+    # cheroot calls it for each request, with the connection's file and the request's headers.
+    def __call__(self, rfile: Any, hdict: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
+        lengths: list[bytes] = []
+
+        class Checked:
+            def readline(self) -> bytes:
+                line = rfile.readline()
+                match = HEADER.fullmatch(line)
+                if line and line != b"\r\n" and match is None:
+                    raise ValueError("Illegal header line.")
+                name = match[1].lower() if match is not None else b""
+                if match is not None and name in FRAMING:
+                    lengths.append(name)
+                    if len(lengths) > 1 or not FRAMING[name].fullmatch(match[2].strip()):
+                        raise ValueError("The length of the body is not clear.")
+                return line
+
+        return super().__call__(Checked(), hdict)
+
+
 class _Request(HTTPRequest):
     """Sends the headers together with the first piece of the body."""
+
+    header_reader = _Headers()
 
     def send_headers(self) -> None:
         self.conn.wfile.holding = True

@@ -24,6 +24,7 @@ from byoc.local.service import Context, operation_of
 
 SAGEMAKER = "sagemaker.amazonaws.com"
 STATES = "states.amazonaws.com"
+IDENTITY = "an identity-based policy"
 
 
 @dataclass(frozen=True)
@@ -84,27 +85,66 @@ class Identity:
         """The role that was taken on."""
         if not isinstance(self._holder, AssumedRole):
             return None
-        return _role(self._iam, self._holder.role_arn)
+        return role_of(self._iam, self._holder.role_arn)
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Under which names policies of resources may know the caller, its own before the
+        account's. Source: IAM User Guide, "AWS JSON policy elements: Principal"."""
+        role = self.role
+        own = [self.arn] if role is None else [role.arn, self.arn]
+        return [
+            ("AWS", n)
+            for n in (*own, self.account, f"arn:{self.partition}:iam::{self.account}:root")
+        ]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the key is an account's own, or one that was made here."""
+        return self.access_key == self.account or self._holder is not None
+
+    @property
+    def session(self) -> AssumedRole | None:
+        """What AssumeRole gave, if it did."""
+        return self._holder if isinstance(self._holder, AssumedRole) else None
+
+    def layers(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """The caller's policies by their kind; each kind must allow. None for the root."""
+        holder = self._holder
+        if holder is None:
+            return []
+        principal = holder if isinstance(holder, User) else self.role
+        if principal is None:  # the role was deleted, or never was
+            return [(IDENTITY, [])]
+        layers = [(IDENTITY, list(policies_of(self._iam, principal)))]
+        if isinstance(holder, AssumedRole) and holder.policy:
+            layers.append(("a session policy", [json.loads(holder.policy)]))
+        if isinstance(principal, Role) and principal.permissions_boundary_arn:
+            boundary = self._iam.get_policy(principal.permissions_boundary_arn)
+            layers.append(("a permissions boundary", [_document(boundary)]))
+        return layers
+
+    def facts(self) -> dict[str, str | list[str]]:
+        """The condition keys that say who asks."""
+        known: dict[str, str | list[str]] = {
+            "aws:PrincipalArn": self.arn if self.role is None else self.role.arn,
+            "aws:PrincipalAccount": self.account,
+            "aws:PrincipalType": {"Root": "Account", "IAMUser": "User"}.get(self.kind, self.kind),
+            "aws:userid": self.user_id,
+        }
+        holder = self._holder
+        if isinstance(holder, User):
+            known["aws:username"] = holder.name
+        if self.session is not None:
+            known["aws:MultiFactorAuthPresent"] = "false"
+        tagged = self.role or (holder if isinstance(holder, User) else None)
+        tags = (tagged.tags if tagged is not None else None) or []
+        return known | {f"aws:PrincipalTag/{tag['Key']}": tag["Value"] for tag in tags}
 
     def may(self, action: str, resource: str, values: dict[str, str | list[str]]) -> str:
         """What the identity-based policies decide, within a session's policy and a boundary."""
-        holder = self._holder
-        if holder is None:
-            return policies.ALLOWED
-        principal = holder if isinstance(holder, User) else self.role
-        if principal is None:  # the role was deleted, or never was
-            return policies.IMPLICIT_DENY
-        known = {"aws:PrincipalArn": self.arn, "aws:PrincipalAccount": self.account}
-        known["aws:userid"] = self.user_id
-        if isinstance(holder, User):
-            known["aws:username"] = holder.name
-        limits = [list(policies_of(self._iam, principal))]
-        if isinstance(holder, AssumedRole) and holder.policy:
-            limits.append([json.loads(holder.policy)])
-        if isinstance(principal, Role) and principal.permissions_boundary_arn:
-            boundary = self._iam.get_policy(principal.permissions_boundary_arn)
-            limits.append([_document(boundary)])
-        decisions = [policies.decide(d, action, resource, {**known, **values}) for d in limits]
+        known = {**self.facts(), **values}
+        decisions = [policies.decide(d, action, resource, known) for _, d in self.layers()]
         for decision in (policies.EXPLICIT_DENY, policies.IMPLICIT_DENY):
             if decision in decisions:
                 return decision
@@ -133,8 +173,8 @@ def check_roles(context: Context, caller: Identity, request: dict[str, Any]) -> 
             raise AWSError("AccessDeniedException", "Cross-account pass role is not allowed.")
         _check_pass_role(context, caller, arn)
         iam = iam_backends[context.account][caller.partition]
-        role = _role(iam, arn)
-        if role is None or not _trusts(context, role, SAGEMAKER):
+        role = role_of(iam, arn)
+        if role is None or not trusts_service(context, role, SAGEMAKER):
             raise validation(
                 f"Could not assume role {arn}. Please ensure that the role exists and allows "
                 f"principal '{SAGEMAKER}' to assume the role."
@@ -152,8 +192,8 @@ def check_role_of_states(context: Context, caller: Identity, request: dict[str, 
     if arn.split(":")[4:5] != [context.account]:
         raise AWSError("AccessDeniedException", "Cross-account pass role is not allowed.")
     _check_pass_role(context, caller, arn, STATES)
-    role = _role(iam_backends[context.account][caller.partition], arn)
-    if role is None or not _trusts(context, role, STATES):
+    role = role_of(iam_backends[context.account][caller.partition], arn)
+    if role is None or not trusts_service(context, role, STATES):
         raise AWSError(
             "AccessDeniedException",
             f"Neither the global service principal {STATES}, nor the regional one is authorized "
@@ -164,8 +204,8 @@ def check_role_of_states(context: Context, caller: Identity, request: dict[str, 
 def lets(context: Context, arn: str, service: str, action: str, resource: str) -> bool:
     """Whether the service may take on the role with this ARN, and then do this to the resource."""
     iam = iam_backends[context.account][context.partition]
-    role = _role(iam, arn)
-    if role is None or not _trusts(context, role, service):
+    role = role_of(iam, arn)
+    if role is None or not trusts_service(context, role, service):
         return False
     values: dict[str, str | list[str]] = {"aws:RequestedRegion": context.region}
     decision = policies.decide(list(policies_of(iam, role)), action, resource, values)
@@ -194,19 +234,25 @@ def _check_pass_role(
     }
     decision = caller.may("iam:PassRole", arn, values)
     if decision != policies.ALLOWED:
-        because = (
-            "with an explicit deny in an identity-based policy"
-            if decision == policies.EXPLICIT_DENY
-            else "because no identity-based policy allows the iam:PassRole action"
-        )
+        because = refusal_because(IDENTITY, decision, "iam:PassRole")
         raise AWSError(
-            "AccessDeniedException",
-            f"User: {caller.arn} is not authorized to perform: iam:PassRole on resource: {arn} "
-            f"{because}",
+            "AccessDeniedException", not_authorized(caller.arn, "iam:PassRole", arn, because)
         )
 
 
-def _trusts(context: Context, role: Role, service: str) -> bool:
+def not_authorized(who: str, action: str, resource: str, because: str) -> str:
+    """AWS's sentence. Source: IAM User Guide, "Troubleshoot access denied error messages"."""
+    return f"User: {who} is not authorized to perform: {action} on resource: {resource} {because}"
+
+
+def refusal_because(kind: str, decision: str, action: str) -> str:
+    """How AWS says which kind of policy refused; the same source."""
+    if decision == policies.EXPLICIT_DENY:
+        return f"with an explicit deny in {kind}"
+    return f"because no {kind.partition(' ')[2]} allows the {action} action"
+
+
+def trusts_service(context: Context, role: Role, service: str) -> bool:
     trust = role.assume_role_policy_document
     document = json.loads(trust) if isinstance(trust, str) else trust
     values: dict[str, str | list[str]] = {
@@ -222,7 +268,7 @@ def _trusts(context: Context, role: Role, service: str) -> bool:
     return policies.ALLOWED in decisions
 
 
-def _role(iam: IAMBackend, arn: str) -> Role | None:
+def role_of(iam: IAMBackend, arn: str) -> Role | None:
     try:
         return iam.get_role_by_arn(arn)
     except NotFoundException:

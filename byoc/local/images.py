@@ -12,7 +12,7 @@ from byoc.engines.docker import DockerEngine
 from byoc.engines.registries import authorise
 from byoc.errors import ByocError
 from byoc.local import policies
-from byoc.local.errors import validation
+from byoc.local.errors import AWSError, validation
 from byoc.local.iam import SAGEMAKER
 from byoc.local.service import Context
 
@@ -51,6 +51,8 @@ def find(context: Context, uri: str, role: str | None, hosted: bool = False) -> 
         if match["digest"]
         else {"imageTag": match["tag"] or "latest"}
     )
+    if _refused(context, match, role):
+        raise _cannot_pull(match)
     owner = replace(context, account=match["account"])  # moto looks in the caller's registry only
     try:
         answer = owner.client("ecr").batch_get_image(
@@ -58,13 +60,7 @@ def find(context: Context, uri: str, role: str | None, hosted: bool = False) -> 
             imageIds=[wanted],
         )
     except ClientError:
-        # AWS's words, which name the role too: aws/amazon-sagemaker-examples#2534
-        raise validation(
-            f"Cannot find repository: {match['repository']} in registry ID: {match['account']} "
-            "Please check if your ECR repository exists and the role has proper pull permissions "
-            "for SageMaker: ecr:BatchCheckLayerAvailability, ecr:BatchGetImage, "
-            "ecr:GetDownloadUrlForLayer"
-        ) from None
+        raise _cannot_pull(match) from None
     if match["account"] != context.account:
         _check_policy(owner, uri, match["repository"], context.account, context.principal(role))
     if not answer["images"]:
@@ -81,6 +77,28 @@ def find(context: Context, uri: str, role: str | None, hosted: bool = False) -> 
     if image is None:
         raise validation(f"Requested image {uri} was not pushed from this machine; push it again.")
     return image, digest
+
+
+def _cannot_pull(match: "re.Match[str]") -> AWSError:
+    """AWS's words, which name the role too: aws/amazon-sagemaker-examples#2534."""
+    return validation(
+        f"Cannot find repository: {match['repository']} in registry ID: {match['account']} "
+        "Please check if your ECR repository exists and the role has proper pull permissions "
+        "for SageMaker: ecr:BatchCheckLayerAvailability, ecr:BatchGetImage, "
+        "ecr:GetDownloadUrlForLayer"
+    )
+
+
+def _refused(context: Context, match: "re.Match[str]", role: str | None) -> bool:
+    """Whether the role's own policies forbid to pull."""
+    arn = f"arn:{context.partition}:ecr:{match['region']}:{match['account']}:repository/"
+    asked = [(one, arn + match["repository"]) for one in PULL]
+    refuses = context.platform.authority.refuses_role
+    who = context.principal(role)
+    return any(
+        refuses(context, who, action, resource, {})
+        for action, resource in [*asked, ("ecr:GetAuthorizationToken", "*")]
+    )
 
 
 def _local(manifest: str) -> Image | None:

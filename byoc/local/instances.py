@@ -228,7 +228,7 @@ class Machine:
 
     def bring_up(self) -> Replica:
         """Start the container until it answers `/ping`; raises InstanceError."""
-        stream = LogStream(self.context.client("logs"), *self._log_stream())
+        stream = LogStream(self.context.client_as("logs", self.recipe.role), *self._log_stream())
         self._ml.path.mkdir(parents=True)
         self._fetch_model()
         container = self._start(stream)

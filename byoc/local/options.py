@@ -1,14 +1,14 @@
 """What can be chosen when a local AWS is started."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from byoc.errors import ByocError
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": text, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Options:
         60.0, "seconds that a minute of a deployment's waiting lasts (AWS: 60)"
     )
     volume_size: int = _option(30, "GB of an instance's disk without VolumeSizeInGB")
+    iam: str = _option(
+        "off",
+        "off, record or enforce: whether policies are asked at each call (AWS: enforce)",
+        ("off", "record", "enforce"),
+    )
 
     @property
     def memory_bytes(self) -> int | None:
@@ -42,22 +47,34 @@ class Options:
 
     @classmethod
     def parse(cls, chosen: Iterable[str]) -> "Options":
-        """Options from `name=number` texts; raises ByocError for one that is not an option."""
-        known = {f.name: int if f.type is int else float for f in fields(cls)}
+        """Options from `name=value` texts; raises ByocError for one that is not an option."""
+        known = {f.name: f for f in fields(cls)}
         values: dict[str, Any] = {}
         for text in chosen:
             name, _, value = text.partition("=")
-            try:
-                values[name] = known[name](value)
-                if not values[name] > 0:  # so that NaN is none
-                    raise ValueError
-            except KeyError:
+            if name not in known:
                 raise ByocError(
                     f"There is no option {name!r}: it must be one of {', '.join(known)}."
-                ) from None
-            except ValueError:
-                kind = "a whole number" if known[name] is int else "a number"
-                raise ByocError(
-                    f"The option {name} is {value!r}: it must be {kind} above 0."
-                ) from None
+                )
+            values[name] = _value(known[name], value)
         return cls(**values)
+
+
+def _value(option: "Field[Any]", text: str) -> Any:
+    choices = option.metadata["choices"]
+    if choices:
+        if text not in choices:
+            raise ByocError(
+                f"The option {option.name} is {text!r}: it must be one of {', '.join(choices)}."
+            )
+        return text
+    try:
+        value = int(text) if option.type is int else float(text)
+        if not value > 0:  # so that NaN is none
+            raise ValueError
+    except ValueError:
+        kind = "a whole number" if option.type is int else "a number"
+        raise ByocError(
+            f"The option {option.name} is {text!r}: it must be {kind} above 0."
+        ) from None
+    return value

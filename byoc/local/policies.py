@@ -15,6 +15,7 @@ from byoc.local.errors import not_implemented
 ALLOWED, IMPLICIT_DENY, EXPLICIT_DENY = "allowed", "implicitDeny", "explicitDeny"
 
 Documents = Iterable[Mapping[str, Any]]
+Knows = Callable[[str], bool]  # whether a condition key can be evaluated
 Values = Mapping[str, list[str]]  # condition keys, in lower case, with their values
 
 
@@ -31,7 +32,7 @@ def decide(
     where a document names principals, as a trust policy does. Raises AWSError (501) for a condition
     operator that is not implemented: a policy is never half understood.
     """
-    known = {k.lower(): [v] if isinstance(v, str) else v for k, v in values.items()}
+    known = _lowered(values)
     decision = IMPLICIT_DENY
     for document in documents:
         for statement in as_list(document.get("Statement")):
@@ -41,6 +42,38 @@ def decide(
                 return EXPLICIT_DENY
             decision = ALLOWED
     return decision
+
+
+def uncertain(
+    documents: Documents,
+    action: str,
+    resource: str,
+    values: Mapping[str, str | list[str]],
+    knows: Knows,
+    principal: tuple[str, str] | None = None,
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The documents without what can't be evaluated, and the condition keys that it hangs on.
+
+    Of statements on this action and resource with a condition key that is not known, an Allow is
+    left out and a Deny stays without its conditions: what is not certain is never allowed.
+    """
+    known = _lowered(values)
+    sure: list[Mapping[str, Any]] = []
+    unknown: list[str] = []
+    for document in documents:
+        statements = []
+        for statement in as_list(document.get("Statement")):
+            asked = {key for wanted in statement.get("Condition", {}).values() for key in wanted}
+            keys = sorted(key for key in asked if not knows(key))
+            bare = {name: part for name, part in statement.items() if name != "Condition"}
+            if not keys or not _applies(bare, action, resource, known, principal):
+                statements.append(statement)
+                continue
+            unknown += keys
+            if statement["Effect"] == "Deny":
+                statements.append(bare)
+        sure.append({**document, "Statement": statements})
+    return sure, unknown
 
 
 def grants(
@@ -79,6 +112,10 @@ def condition_keys(documents: Documents) -> set[str]:
         for wanted in statement.get("Condition", {}).values()
         for key in wanted
     }
+
+
+def _lowered(values: Mapping[str, str | list[str]]) -> Values:
+    return {k.lower(): [v] if isinstance(v, str) else v for k, v in values.items()}
 
 
 def as_list(value: Any) -> list[Any]:

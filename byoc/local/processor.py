@@ -50,6 +50,7 @@ class ProcessingRun:
         application = job.data["AppSpecification"]
         program = Program(
             job=job.name,
+            role=job.data["RoleArn"],
             log_group=LOG_GROUP,
             image=image,
             instance_type=cluster["InstanceType"],

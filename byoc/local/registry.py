@@ -328,7 +328,7 @@ def _get_authorization_token(self: ECRResponse) -> ActionResult:
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(hours=tokens.HOURS)
     data = []
     for _ in self._get_param("registryIds") or [self.current_account]:
-        password = tokens.issue(caller.account, caller.region, arns)
+        password = tokens.issue(caller.account, caller.region, arns, access_key=caller.access_key)
         text = f"{tokens.USER}:{password}".encode()
         entry = {
             "authorizationToken": base64.b64encode(text).decode(),

@@ -20,12 +20,13 @@ from cheroot import wsgi
 from byoc import engines
 from byoc.errors import ByocError
 from byoc.local import alarms, daemon, moto, owners, schedules, snapshot, states
+from byoc.local.authorisation import Authority
 from byoc.local.clients import Clients
 from byoc.local.clock import Clock
 from byoc.local.front import Front
 from byoc.local.http import Connection
 from byoc.local.options import Options
-from byoc.local.service import Platform
+from byoc.local.service import Context, Platform
 from byoc.local.slots import Slots
 from byoc.local.state import State
 from byoc.local.trail import Trail
@@ -56,13 +57,19 @@ class Server:
         work.mkdir(parents=True)
         options = options or Options()
         application = moto.application()
+        authority = Authority(options.iam, work.with_name(f"{work.name}.calls"))
+
+        def refuses(account: str, region: str, *asked: Any) -> str:
+            return authority.refuses_role(Context(self.platform, account, region), *asked)
+
         self.platform = Platform(
             State(),
             options,
             work,
-            Clients(application),
+            Clients(application, refuses),
             Slots(options.parallel_jobs),
             Trail(),
+            authority,
         )
         front = Front(self.platform, application)
         self.distribution = front.registry.distribution

@@ -13,6 +13,7 @@ from byoc.local.slots import Slots
 from byoc.local.state import Resource, State
 
 if TYPE_CHECKING:
+    from byoc.local.authorisation import Authority
     from byoc.local.trail import Trail
 
 # In the JSON protocols it takes a Context and the request's members, and returns the answer's.
@@ -50,6 +51,7 @@ class Platform:
     clients: Clients
     slots: Slots  # one for each training or processing job that may run at a time
     trail: "Trail"
+    authority: "Authority"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,11 @@ class Context:
 
     def s3(self, role: str | None) -> Any:
         """S3's client for the data of a job or model; without a role, the account's root asks."""
-        return self.platform.clients.get("s3", self.account, self.region, self.principal(role))
+        return self.client_as("s3", role)
+
+    def client_as(self, service: str, role: str | None) -> Any:
+        """The client of S3, logs or metrics for what SageMaker does as the role of a job."""
+        return self.platform.clients.get(service, self.account, self.region, self.principal(role))
 
     def principal(self, role: str | None) -> str:
         """The ARN of the role, or of the account's root where a model has no role."""

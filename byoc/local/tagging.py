@@ -44,7 +44,7 @@ def get_resources(context: Context, request: dict[str, Any]) -> dict[str, Any]:
             "ResourceARN": found.arn,
             "Tags": [{"Key": k, "Value": v} for k, v in found.tags.items()],
         }
-        for found in _tagged(context)
+        for found in tagged(context)
         if match_resource_type(found.resource_type, kinds)
         and (not arns or found.arn in arns)
         and matches(found.tags)
@@ -55,7 +55,7 @@ def get_resources(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 @operation
 def get_tag_keys(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """List the tag keys in use."""
-    keys = sorted({key for found in _tagged(context) for key in found.tags})
+    keys = sorted({key for found in tagged(context) for key in found.tags})
     return _page(request, keys, "TagKeys", KEYS)
 
 
@@ -63,7 +63,7 @@ def get_tag_keys(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 def get_tag_values(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """List the values of a tag key."""
     key = request["Key"]
-    values = sorted({found.tags[key] for found in _tagged(context) if key in found.tags})
+    values = sorted({found.tags[key] for found in tagged(context) if key in found.tags})
     return _page(request, values, "TagValues", KEYS)
 
 
@@ -91,7 +91,7 @@ def untag_resources(context: Context, request: dict[str, Any]) -> dict[str, Any]
     )
 
 
-def _tagged(context: Context) -> Iterator[TaggedResource]:
+def tagged(context: Context) -> Iterator[TaggedResource]:
     """Everything of the account and region that has tags."""
     for account, region, kind, resource in context.platform.state.everything():
         if (account, region) == (context.account, context.region) and resource.tags:

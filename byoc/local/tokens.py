@@ -21,22 +21,25 @@ _SECRET = secrets.token_bytes(32)  # a password ends with the local AWS that gav
 class Holder:
     """Who asked for a password; `expires` is in seconds since the epoch.
 
-    `arns` are the caller's own and, of a session, its role's.
+    `arns` are the caller's own and, of a session, its role's; `access_key` is what it signed with.
     """
 
     account: str
     region: str
     arns: tuple[str, ...]
     expires: float
+    access_key: str = ""
 
     @property
     def expired(self) -> bool:
         return self.expires <= time.time()
 
 
-def issue(account: str, region: str, arns: tuple[str, ...], hours: float = HOURS) -> str:
+def issue(
+    account: str, region: str, arns: tuple[str, ...], hours: float = HOURS, access_key: str = ""
+) -> str:
     """A password for the caller, which nobody else can make."""
-    holder = Holder(account, region, arns, time.time() + hours * 3600)
+    holder = Holder(account, region, arns, time.time() + hours * 3600, access_key)
     content = base64.urlsafe_b64encode(json.dumps(asdict(holder)).encode())
     return f"{content.decode()}.{_seal(content)}"
 
@@ -51,7 +54,7 @@ def holder(user: str, password: str) -> Holder | None:
         known = json.loads(base64.urlsafe_b64decode(given))
     except (UnicodeError, binascii.Error):
         return None
-    return Holder(known["account"], known["region"], tuple(known["arns"]), known["expires"])
+    return Holder(**{**known, "arns": tuple(known["arns"])})
 
 
 def _seal(content: bytes) -> str:

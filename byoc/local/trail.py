@@ -19,15 +19,14 @@ from typing import Any
 import botocore.parsers
 from botocore.exceptions import UnknownServiceError
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
-from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import Request, determine_request_protocol
-from moto.core.routing import get_service_router
 from werkzeug.test import EnvironBuilder
 
 from byoc.local import protocol
 from byoc.local.call import Call
 from byoc.local.errors import AWSError
 from byoc.local.iam import Identity
+from byoc.local.parsing import NAMES, parse
 from byoc.local.service import Context, operation_of
 from byoc.local.state import POSITION
 
@@ -49,16 +48,6 @@ DATA = {
 READS = re.compile(
     r"(Get|List|Describe|BatchGet|BatchCheck|BatchDescribe|Lookup|Search|Head|Simulate|Query|Filter|Test)"
 )
-# Services whose botocore name is not the one they sign with.
-NAMES = {
-    "elasticfilesystem": "efs",
-    "elasticloadbalancing": "elbv2",
-    "email": "ses",
-    "monitoring": "cloudwatch",
-    "servicequotas": "service-quotas",
-    "states": "stepfunctions",
-    "tagging": "resourcegroupstaggingapi",
-}
 
 
 def keeps(call: Call) -> bool:
@@ -291,19 +280,7 @@ def _request(record: Record) -> tuple[str, OperationModel | None, dict[str, Any]
         ).get_environ()
     )
     try:
-        service = NAMES.get(record.service, record.service)
-        model, uri = get_service_router(service).match(request)
-        kind = determine_request_protocol(model.service_model, request.mimetype)
-        parsed = PROTOCOL_PARSERS[kind](model).parse(
-            {
-                "body": record.request,
-                "headers": request.headers,
-                "method": record.method,
-                "url_params": uri,
-                "url_path": request.path,
-                "values": request.values,
-            }
-        )
+        model, parsed = parse(record.service, request, record.request)
     except Exception:  # neither we nor moto know the service, or the request is broken
         return _named(record, request), None, {}
     shape = model.input_shape

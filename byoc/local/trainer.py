@@ -262,7 +262,10 @@ class TrainingRun:
         algorithm = self._data["AlgorithmSpecification"]
         tell = functools.partial(self._observer.measured, self.job)
         metrics = Metrics(self.job.name, algorithm.get("MetricDefinitions", []), tell=tell)
-        logs, moment = self.context.client("logs"), int(dt.datetime.now().timestamp() * 1000)
+        logs, moment = (
+            self.context.client_as("logs", self._data["RoleArn"]),
+            int(dt.datetime.now().timestamp() * 1000),
+        )
         streams = {h: LogStream(logs, LOG_GROUP, f"{self.job.name}/{h}-{moment}") for h in mls}
         codes: dict[str, int] = {}
         with self.context.platform.state.lock:
@@ -354,7 +357,7 @@ class TrainingRun:
 
     def _follow_all(self, followers: list[threading.Thread], metrics: Metrics) -> None:
         """Wait for the logs' ends, and publish what the job measures meanwhile and at last."""
-        cloudwatch = self.context.client("cloudwatch")
+        cloudwatch = self.context.client_as("cloudwatch", self._data["RoleArn"])
 
         def publish() -> None:
             disk = shutil.disk_usage(self.context.platform.work)

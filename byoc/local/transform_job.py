@@ -171,7 +171,7 @@ class TransformRun:
         try:
             replica = host.bring_up()
             name = f"{host.log_name(started)}/data-log"
-            log = LogStream(self.context.client("logs"), LOG_GROUP, name)
+            log = LogStream(self.context.client_as("logs", self._role), LOG_GROUP, name)
             settings = Settings.of(self._data, replica.container)
             done = threading.Event()
             watcher = threading.Thread(target=self._end_early, args=(host, done), daemon=True)

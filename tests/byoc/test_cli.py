@@ -152,6 +152,23 @@ def test_env_prints_nothing_but_shell_lines(byoc, cloud):
     assert all(re.match(r"(export \w+=\S+|unset [A-Z0-9_ ]+)$", line) for line in out.splitlines())
 
 
+def test_env_takes_on_a_role(byoc, cloud, clients):
+    name = cloud.role.rpartition("/")[2]
+    code, out, err = byoc("env", "--account-id", cloud.account, "--role", name)
+    assert (code, err) == (0, "")
+    keys = dict(line.removeprefix("export ").split("=", 1) for line in out.splitlines()[1:])
+    sts = clients.client(
+        "sts",
+        endpoint_url=keys["AWS_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=keys["AWS_SESSION_TOKEN"],
+    )
+    arn = f"arn:aws:sts::{cloud.account}:assumed-role/{name}/byoc"
+    assert sts.get_caller_identity()["Arn"] == arn
+
+
 def test_build_and_push(byoc, cloud, toy_folder):
     code, out, err = byoc("build", toy_folder, "--tag", "from-cli:1")
     assert code == 0

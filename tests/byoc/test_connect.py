@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from byoc import ByocError, connect
-from byoc.connect import regions
+from byoc.connect import keys_of, regions
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,15 @@ def test_a_wrong_value_is_refused_in_one_sentence(environment, arguments, said, 
 def test_a_notebook_shows_the_sentence_alone():
     error = ByocError("Do this.")
     assert error._render_traceback_() == ["Do this."]
+
+
+def test_who_has_taken_on_a_role_stays_in_it(cloud, account):
+    os.environ.update(keys_of(cloud.role.rpartition("/")[2], cloud.url, account, "us-east-1"))
+    connect("local", account)
+    assert ":assumed-role/" in boto3.client("sts").get_caller_identity()["Arn"]
+    connect("local", "000012345678")  # a role of another account is none of this one
+    assert boto3.client("sts").get_caller_identity()["Arn"] == "arn:aws:iam::000012345678:root"
+    assert "AWS_SESSION_TOKEN" not in os.environ
 
 
 def test_the_names_follow_from_account_region_and_project(cloud, account):

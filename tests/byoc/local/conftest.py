@@ -19,7 +19,7 @@ from byoc.local.server import Server
 
 
 @contextmanager
-def serving(work: Path, **options: float) -> Iterator[Server]:
+def serving(work: Path, **options: Any) -> Iterator[Server]:
     """A local AWS of this process with these options."""
     server = Server(work, options=Options(stop_grace=1.0, **options))
     thread = threading.Thread(target=server.serve, daemon=True)
@@ -87,6 +87,23 @@ def hasty(
     hasty = account_of(hasty_server, open_cloud(account), clients)
     yield hasty
     _delete_endpoints(hasty)
+
+
+@pytest.fixture(scope="session")
+def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Policies are asked at each call."""
+    with serving(tmp_path_factory.mktemp("strict") / "work", iam="enforce") as server:
+        yield server
+
+
+@pytest.fixture
+def strict(
+    strict_server: Server, environment: None, clients: Any, account: str, open_cloud: Callable
+) -> Iterator[Any]:
+    """A fresh account of the strict local AWS; the cloud's own clients are its root's."""
+    strict = account_of(strict_server, open_cloud(account), clients)
+    yield strict
+    _delete_endpoints(strict)
 
 
 @pytest.fixture

@@ -279,7 +279,7 @@ def test_a_killed_one_does_not_stop_the_next(own_home, until):
     until(lambda: daemon.status() is None)
     second = daemon.up()
     assert second.pid != first.pid
-    with urllib.request.urlopen(f"{second.url}/moto-api/", timeout=60) as answer:
+    with urllib.request.urlopen(f"{second.url}{daemon.STATUS}", timeout=60) as answer:
         assert answer.status == 200
 
 

@@ -66,7 +66,7 @@ def test_only_the_password_that_ecr_gave_opens_it(registry):
     answer = registry.ask("GET", "")
     assert (answer.status, answer.data) == (200, b"{}")
     assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
-    for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": "Basic \x00="}):
+    for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": "Basic \x7f="}):
         refused = urllib3.request("GET", f"{registry.url}/v2/", headers=headers)
         assert error(refused) == (401, "UNAUTHORIZED", "Not Authorized")
         realm = f'Basic realm="{registry.url}/",service="ecr.amazonaws.com"'
