@@ -196,7 +196,7 @@ def test_the_notebooks_pass_with_these_roles_and_fail_without(tmp_path, monkeypa
         assert "AccessDenied" in run("reader", root, tmp_path, "02", fails=True)
         run("builder", root, tmp_path, "01", "02", "03")
         assert "AccessDenied" in run("builder", root, tmp_path, "04", fails=True)
-        run("deployer", root, tmp_path, "04", "05", "06", "07", "08")
+        run("deployer", root, tmp_path, "04", "05", "07")
     finally:
         daemon.down()
 
