@@ -141,6 +141,12 @@ def account() -> str:
     return f"{next(ACCOUNTS):012d}"
 
 
+@pytest.fixture
+def other_account() -> str:
+    """A second account that no other test has; its zeros in front must survive."""
+    return f"0000{next(ACCOUNTS) % 10**8:08d}"
+
+
 @pytest.fixture(scope="session")
 def until() -> Callable[..., Any]:
     """Ask again until the answer is true; fails after two minutes."""

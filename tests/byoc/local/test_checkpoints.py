@@ -136,8 +136,8 @@ def test_no_bucket_at_the_start_fails_the_job(cloud, toy):
     )
 
 
-def test_a_bucket_that_may_not_be_used_fails_the_job(cloud, toy, open_cloud):
-    other = open_cloud("999988887777")
+def test_a_bucket_that_may_not_be_used_fails_the_job(cloud, toy, open_cloud, other_account):
+    other = open_cloud(other_account)
     other.put("saved/step", "1")
     uri = f"s3://{other.aws.bucket}/saved"
     job = cloud.train(toy, CheckpointConfig={"S3Uri": uri})

@@ -48,9 +48,9 @@ def repo(registry, ecr):
 
 
 @pytest.fixture
-def foreign(cloud, open_cloud, registry_client):
+def foreign(open_cloud, registry_client, other_account):
     """Another account's repository, its client, and a function that opens it."""
-    other = open_cloud(f"{10**12 - 1 - int(cloud.account):012d}")
+    other = open_cloud(other_account)
     client, ecr = registry_client(other), other.client("ecr")
     ecr.create_repository(repositoryName="theirs")
 

@@ -157,8 +157,10 @@ def test_the_account_is_the_access_key_or_whom_moto_knows(cloud, clients):
     assert whose(aws_access_key_id="AKIAIOSFODNN7EXAMPLE") == "123456789012"
 
 
-def test_an_assumed_role_works_in_the_roles_account(cloud, clients, open_cloud, toy_tag, make_role):
-    other = open_cloud("000012345678")
+def test_an_assumed_role_works_in_the_roles_account(
+    cloud, clients, open_cloud, toy_tag, make_role, other_account
+):
+    other = open_cloud(other_account)
     iam, guest = other.client("iam"), f"guest-{cloud.account}"
     arn = make_role(iam, guest)
     everything = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -210,9 +212,9 @@ def test_a_web_page_is_refused(cloud, header):
     assert b"web pages" in body
 
 
-def test_accounts_and_regions_live_apart(cloud, open_cloud, toy_tag):
+def test_accounts_and_regions_live_apart(cloud, open_cloud, toy_tag, other_account):
     """The same names in three places; what is deleted in one is there in the others."""
-    places = [cloud, open_cloud(cloud.account, "eu-west-1"), open_cloud("000012345678")]
+    places = [cloud, open_cloud(cloud.account, "eu-west-1"), open_cloud(other_account)]
     name = f"same-{cloud.account}"
     for place in places:
         image = place.push(toy_tag)

@@ -640,10 +640,10 @@ def test_lists_filter_sort_and_paginate(cloud, toy):
         names(NextToken="made up")
 
 
-def test_accounts_and_regions_do_not_see_each_other(open_cloud, toy_tag, account):
+def test_accounts_and_regions_do_not_see_each_other(open_cloud, toy_tag, account, other_account):
     clouds = [
-        open_cloud("000012345678"),
-        open_cloud("000012345678", "eu-west-1"),
+        open_cloud(other_account),
+        open_cloud(other_account, "eu-west-1"),
         open_cloud(account, "eu-west-1"),
     ]
     for cloud in clouds:
