@@ -155,6 +155,29 @@ def _delete_repository(item: Item) -> None:
     boto3.client("ecr").delete_repository(repositoryName=item.name, force=True)
 
 
+def _secrets(aws: Connection) -> list[Item]:
+    """Secrets, those in their recovery window too; each is asked for, since lists lag behind."""
+    manager = boto3.client("secretsmanager")
+    pages = manager.get_paginator("list_secrets").paginate(IncludePlannedDeletion=True)
+    found = [
+        s["Name"] for page in pages for s in page["SecretList"] if aws.tags[0] in s.get("Tags", [])
+    ]
+    return [Item("secretsmanager", "Secret", name) for name in found if _is_there(name)]
+
+
+def _is_there(secret: str) -> bool:
+    manager = boto3.client("secretsmanager")
+    try:
+        return bool(manager.describe_secret(SecretId=secret))
+    except manager.exceptions.ResourceNotFoundException:
+        return False
+
+
+def _delete_secret(item: Item) -> None:
+    manager = boto3.client("secretsmanager")
+    manager.delete_secret(SecretId=item.name, ForceDeleteWithoutRecovery=True)
+
+
 def _objects(aws: Connection) -> list[Item]:
     """The bucket counts as one item of its objects while it holds any."""
     s3 = boto3.client("s3")
@@ -357,6 +380,7 @@ _KINDS: list[tuple[Lister, Callable[[Item], Any]]] = [
         _delete_job,
     ),
     (_repositories, _delete_repository),
+    (_secrets, _delete_secret),
     (_objects, _empty_bucket),
     (_alarms("CompositeAlarm"), _delete_alarm),  # else a stack could not delete its alarms
     (_stacks, _delete_stack),
