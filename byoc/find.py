@@ -25,6 +25,15 @@ def image(aws: Connection) -> str:
     return f"{repository['repositoryUri']}:{newest['imageTags'][-1]}"
 
 
+def bucket(aws: Connection) -> str:
+    """Name of the project's bucket, which the stack of the chapter on training makes."""
+    try:
+        boto3.client("s3").head_bucket(Bucket=aws.bucket)
+    except ClientError:
+        raise _missing(f"There is no bucket {aws.bucket}", "03-training") from None
+    return aws.bucket
+
+
 def training_job(aws: Connection) -> dict[str, Any]:
     """DescribeTrainingJob of the project's newest completed job."""
     sagemaker = boto3.client("sagemaker")

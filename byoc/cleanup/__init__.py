@@ -27,6 +27,7 @@ KINDS: tuple[Kind, ...] = (
     sagemaker.TRAINING_JOBS,
     sagemaker.PROCESSING_JOBS,
     storage.REPOSITORIES,
+    storage.SECRETS,
     storage.OBJECTS,
     automation.COMPOSITE_ALARMS,  # else a stack could not delete its alarms
     storage.STACKS,

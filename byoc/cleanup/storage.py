@@ -1,4 +1,4 @@
-"""What holds bytes: images, objects and logs; and the stacks with the bucket."""
+"""What holds bytes: images, secrets, objects and logs; and the stacks with the bucket."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +28,27 @@ def _list_repositories(aws: Connection, clients: Clients) -> list[Item]:
 
 def _delete_repository(item: Item, clients: Clients) -> None:
     clients("ecr").delete_repository(repositoryName=item.name, force=True)
+
+
+def _list_secrets(aws: Connection, clients: Clients) -> list[Item]:
+    """Secrets, those in their recovery window too; each is asked for, since lists lag behind."""
+    manager = clients("secretsmanager")
+    pages = manager.get_paginator("list_secrets").paginate(IncludePlannedDeletion=True)
+    listed = [secret for page in pages for secret in page["SecretList"]]
+    own = [secret["Name"] for secret in listed if aws.tags[0] in secret.get("Tags", [])]
+    return [Item("secretsmanager", "Secret", name) for name in own if _is_there(name, clients)]
+
+
+def _is_there(secret: str, clients: Clients) -> bool:
+    manager = clients("secretsmanager")
+    try:
+        return bool(manager.describe_secret(SecretId=secret))
+    except manager.exceptions.ResourceNotFoundException:
+        return False
+
+
+def _delete_secret(item: Item, clients: Clients) -> None:
+    clients("secretsmanager").delete_secret(SecretId=item.name, ForceDeleteWithoutRecovery=True)
 
 
 def _list_objects(aws: Connection, clients: Clients) -> list[Item]:
@@ -123,6 +144,7 @@ def _is_of_another(kind: str, name: str, aws: Connection, clients: Clients) -> b
 
 
 REPOSITORIES = Kind("Repository", _list_repositories, _delete_repository)
+SECRETS = Kind("Secret", _list_secrets, _delete_secret)
 OBJECTS = Kind("Objects", _list_objects, _empty_bucket)
 STACKS = Kind("Stack", _list_stacks, _delete_stack)
 LOG_GROUPS = Kind("LogGroup", _list_log_groups, _delete_log_group)

@@ -276,6 +276,7 @@ class ProcessContainer(Container):
                 argv, mounts, workdir, old, hosts=hosts, network=network, read_only=read_only
             )
         else:
+            argv = [re.sub(r"^/opt/ml(?=/)", lambda _: str(ml.path), word) for word in argv]
             argv[0] = shutil.which(argv[0], path=variables["PATH"]) or argv[0]
         self._complaints = (self._scratch / "unshare.log").open("w+b")
         self._process = subprocess.Popen(

@@ -58,6 +58,8 @@ def fill(cloud, aws, image, until):
         EndpointName=aws.project, EndpointConfigName=name, Tags=aws.tags
     )
     cloud.deployed(aws.project)
+    secrets = cloud.client("secretsmanager")
+    secrets.create_secret(Name=name, SecretString="x", Tags=aws.tags)
     automate(cloud, aws)
 
 
@@ -175,6 +177,7 @@ def expected(project, bucket):
         f"sagemaker TrainingJob {project}-job",
         f"sagemaker ProcessingJob {project}-job",
         f"ecr Repository {project}",
+        f"secretsmanager Secret {project}-1",
         f"s3 Objects {bucket}",
         f"cloudwatch CompositeAlarm {project}-b",
         f"cloudwatch CompositeAlarm {project}-a",
@@ -242,6 +245,16 @@ def test_a_tuning_job_that_runs_goes_with_its_training_jobs(cloud, toy, until):
     deleted = [item.kind for item in cleanup.delete_all(aws)]
     assert deleted.index("HyperParameterTuningJob") < deleted.index("TrainingJob")
     assert cleanup.inventory(aws) == []
+
+
+def test_a_secret_in_its_recovery_window_goes_at_once(cloud):
+    secrets, aws = cloud.client("secretsmanager"), cloud.aws
+    secrets.create_secret(Name="mine", SecretString="x", Tags=aws.tags)
+    secrets.create_secret(Name="of-nobody", SecretString="x")
+    secrets.delete_secret(SecretId="mine", RecoveryWindowInDays=7)
+    assert [(item.kind, item.name) for item in cleanup.delete_all(aws)] == [("Secret", "mine")]
+    left = secrets.list_secrets(IncludePlannedDeletion=True)["SecretList"]
+    assert [secret["Name"] for secret in left] == ["of-nobody"]
 
 
 def test_a_kind_that_the_inventory_does_not_know(cloud):

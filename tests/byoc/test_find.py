@@ -9,6 +9,7 @@ from byoc import ByocError, engines, find
     ("look_up", "sentence"),
     [
         (find.image, "There is no image in the repository byoc-penguins: run notebooks/02-"),
+        (find.bucket, "There is no bucket sagemaker-byoc-penguins-"),
         (
             find.training_job,
             "There is no completed training job of byoc-penguins: run notebooks/03-",
@@ -35,6 +36,11 @@ def test_the_image_pushed_last(cloud, toy_folder):
         engines.engine().build(toy_folder, f"byoc-penguins:{version}")
         uri = cloud.push(f"byoc-penguins:{version}")
         assert find.image(cloud.aws) == uri
+
+
+def test_the_bucket_of_the_project(cloud):
+    cloud.put("x", "y")
+    assert find.bucket(cloud.aws) == cloud.aws.bucket
 
 
 def test_the_newest_completed_job_of_the_project(cloud, toy):

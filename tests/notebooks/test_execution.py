@@ -41,7 +41,7 @@ def test_a_wrong_value_stops_with_one_sentence(alone, tmp_path, name, value, sen
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["03-training", "06-scaling", "08-monitoring"])
+@pytest.mark.parametrize("name", ["03-training", "06-scaling", "08-monitoring", "09-privacy"])
 def test_a_missing_predecessor_stops_with_one_sentence(alone, tmp_path, name):
     notebook = ROOT / f"notebooks/{name}.ipynb"
     command = [PROGRAMS / "byoc", "run", "--output", tmp_path / "out", notebook]

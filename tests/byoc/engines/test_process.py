@@ -644,3 +644,13 @@ def test_a_stop_that_comes_before_the_program_runs_is_kept(image, ml):
 def test_dockerfiles_are_followed_as_docker_follows_them(image, ml, lines):
     built = image(train="#!/bin/sh\necho started\n", Dockerfile=HEAD + "\n".join(lines))
     assert outcome(built, ml) == (0, ["started"])
+
+
+def test_a_word_below_opt_ml_is_found_where_nothing_can_be_mounted(image, ml, no_mounts):
+    """As script processors start theirs: python /opt/ml/processing/input/code/program.py."""
+    folder = ml.path / "input/code"
+    folder.mkdir(parents=True)
+    (folder / "program.py").write_text("import sys; print(sys.argv[1:])")
+    words = ["python", "/opt/ml/input/code/program.py"]
+    code, lines = outcome(image(train=""), ml, ["--text", "/opt/mlx"], entrypoint=words)
+    assert (code, lines) == (0, ["['--text', '/opt/mlx']"])

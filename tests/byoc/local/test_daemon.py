@@ -176,6 +176,7 @@ def test_what_is_kept_is_there_again(own_home, open_cloud, account, toy_folder, 
     )
     before.client("kms").create_key()
     before.client("sqs").create_queue(QueueName="queue")
+    before.client("secretsmanager").create_secret(Name="key", SecretBinary=b"secret")
     described = before.sagemaker.describe_training_job(TrainingJobName=trained["TrainingJobName"])
     assert daemon.down(keep=True)
     assert daemon.status() is None
@@ -200,6 +201,8 @@ def test_what_is_kept_is_there_again(own_home, open_cloud, account, toy_folder, 
     ]
     assert len(after.client("kms").list_keys()["Keys"]) == 1
     assert len(after.client("sqs").list_queues()["QueueUrls"]) == 1
+    kept = after.client("secretsmanager").get_secret_value(SecretId="key")
+    assert kept["SecretBinary"] == b"secret"
     assert after.train(toy, name="later")["TrainingJobStatus"] == "Completed"
     assert daemon.down()
 
