@@ -199,17 +199,26 @@ class ProcessEngine:
 
         It is known by the folders that it was given, or by the mounts that `unshare` had to make.
         """
-        inside = f"{work}/"
-        for process in psutil.process_iter():
-            known: list[str] = []
-            with contextlib.suppress(psutil.Error):
-                variables = process.environ()
-                known += [variables.get(name, "") for name in ("HOME", "SAGEMAKER_BASE_DIR")]
-            with contextlib.suppress(psutil.Error):
-                words = process.cmdline()
-                known += words if words and words[0].endswith("unshare") else []
-                if process.pid != os.getpid() and any(inside in text for text in known):
-                    process.kill()
+        quiet = 0
+        while quiet < 2:  # what was just being started shows itself, or has a child, a moment later
+            quiet = 0 if _kill_all(f"{work}/") else quiet + 1
+
+
+def _kill_all(inside: str) -> int:
+    """Kill the processes that were given a folder there; returns how many there were."""
+    found = 0
+    for process in psutil.process_iter():
+        known: list[str] = []
+        with contextlib.suppress(psutil.Error):
+            variables = process.environ()
+            known += [variables.get(name, "") for name in ("HOME", "SAGEMAKER_BASE_DIR")]
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            known += words if words and words[0].endswith("unshare") else []
+            if process.pid != os.getpid() and any(inside in text for text in known):
+                process.kill()
+                found += 1
+    return found
 
 
 class ProcessContainer(Container):
